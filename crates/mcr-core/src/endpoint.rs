@@ -1,0 +1,137 @@
+//! Where a rule takes datagrams from and where it sends them: `ADDRESS:PORT@INTERFACE`.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use crate::limits;
+
+/// A network interface's name as the kernel accepts it (`dev_valid_name` in `net/core/dev.c`):
+/// 1 to 15 bytes, not `.` or `..`, without `/`, `:` and white space.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterfaceName(Box<str>);
+
+impl InterfaceName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for InterfaceName {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let valid = (1..=limits::INTERFACE_NAME_BYTES).contains(&text.len())
+            && text != "."
+            && text != ".."
+            && !text.contains(|c: char| c == '/' || c == ':' || c == '@' || c.is_whitespace())
+            && !text.contains(char::is_control);
+        if valid { Ok(Self(text.into())) } else { Err(EndpointError::Interface(text.into())) }
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One side of a rule: an address and a port on an interface.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The multicast group or the unicast address.
+    pub address: IpAddr,
+    /// The UDP port, never 0.
+    pub port: u16,
+    /// The interface on which datagrams to this address arrive or leave.
+    pub interface: InterfaceName,
+}
+
+impl Endpoint {
+    /// Address and port together.
+    pub fn socket_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let (address, interface) =
+            text.rsplit_once('@').ok_or_else(|| EndpointError::Form(text.into()))?;
+        let interface = interface.parse()?;
+        let address: SocketAddr =
+            address.parse().map_err(|_| EndpointError::Address(address.into()))?;
+        check_address(address.ip())?;
+        if address.port() == 0 {
+            return Err(EndpointError::Port(text.into()));
+        }
+        Ok(Self { address: address.ip(), port: address.port(), interface })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.socket_address(), self.interface)
+    }
+}
+
+/// Neither unspecified nor the limited broadcast address nor an IPv4 address dressed as IPv6: none
+/// of them is a destination that a relay can join, match or send to.
+fn check_address(address: IpAddr) -> Result<(), EndpointError> {
+    let refused = match address {
+        IpAddr::V4(v4) => v4.is_unspecified() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unspecified() || v6.to_ipv4_mapped().is_some(),
+    };
+    if refused { Err(EndpointError::Unusable(address)) } else { Ok(()) }
+}
+
+/// Why a text is no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// No `@`.
+    #[error("{0:?} is not ADDRESS:PORT@INTERFACE, such as 239.1.1.1:5000@eth0")]
+    Form(String),
+    /// What stands before the `@` is no address with a port.
+    #[error("{0:?} is not ADDRESS:PORT (IPv6 in brackets: [ff3e::1234]:5000)")]
+    Address(String),
+    /// The address can be neither received nor sent to.
+    #[error("{0} is neither a multicast group nor the address of one host")]
+    Unusable(IpAddr),
+    /// Port 0.
+    #[error("port 0 in {0:?}: a port from 1 to 65535 is needed")]
+    Port(String),
+    /// What stands behind the `@` is no interface name.
+    #[error("{0:?} is not an interface name (1 to 15 characters, no space, '/', ':' or '@')")]
+    Interface(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes() {
+        for text in ["239.1.1.1:5000@eth0", "[ff3e::1234]:5000@eth0.100", "10.0.0.1:1@a"] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        let error = |text: &str| text.parse::<Endpoint>().unwrap_err();
+        assert!(matches!(error("239.1.1.1:5000"), EndpointError::Form(_)));
+        assert!(matches!(error("239.1.1.1@eth0"), EndpointError::Address(_)));
+        assert!(matches!(error("ff3e::1:5000@eth0"), EndpointError::Address(_)));
+        assert!(matches!(error("239.1.1.1:0@eth0"), EndpointError::Port(_)));
+        assert!(matches!(error("0.0.0.0:5@eth0"), EndpointError::Unusable(_)));
+        assert!(matches!(error("255.255.255.255:5@eth0"), EndpointError::Unusable(_)));
+        assert!(matches!(error("[::ffff:1.2.3.4]:5@eth0"), EndpointError::Unusable(_)));
+        assert!(matches!(error("239.1.1.1:5000@"), EndpointError::Interface(_)));
+        assert!(matches!(error("239.1.1.1:5@sixteencharacter"), EndpointError::Interface(_)));
+        assert!(matches!(error("239.1.1.1:5000@a b"), EndpointError::Interface(_)));
+    }
+}

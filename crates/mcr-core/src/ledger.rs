@@ -1,0 +1,219 @@
+//! Where each number stands in a worker's ledger: the one page of truth for the worker that writes
+//! and the supervisor that reads. The ledger is an array of 64-bit words in shared memory.
+//!
+//! Records of rules, outputs and rings begin with a *tag*, the id of what they count, or 0 when
+//! free. A writer that takes a record into use zeroes the counters and then stores the tag with
+//! release order; a reader that finds the tag it looks for before and after it read the counters
+//! has read those of that very thing.
+
+use crate::ids::{OutputSlot, RuleSlot};
+use crate::limits;
+use crate::verdict::{DropReason, EgressError, counted};
+
+/// Changes with every change of this layout: a worker never writes one that its supervisor reads
+/// otherwise.
+pub const VERSION: u64 = 1;
+
+counted! {
+    /// What a worker says of itself.
+    Header {
+        Version = "version", "The layout's version, written when the worker is ready to serve.";
+        Mechanism = "mechanism", "How sends and waits reach the kernel.";
+        Heartbeat = "heartbeat_ns", "When the loop last turned, on the monotonic clock.";
+        Generation = "generation", "The last generation of the rule set that was applied whole.";
+        Hash = "hash", "The hash of the routes and sockets held.";
+        Routes = "routes", "How many routes are held.";
+    }
+}
+
+counted! {
+    /// What a worker counts for its core.
+    CoreCounter {
+        FramesRead = "frames_read", "Frames read from the rings.";
+        BytesRead = "bytes_read", "Their bytes, from the link-layer header on.";
+        Matched = "matched", "Frames that a rule matched.";
+        Copies = "copies", "Copies that the matched rules wanted sent (the sum of their fan-out).";
+        Sent = "sent", "Copies that the kernel took.";
+        SentBytes = "sent_bytes", "Their payload bytes.";
+        Batches = "batches", "Batches of frames read.";
+        Sends = "sends", "Send operations; a GSO run of many copies is one.";
+        WakeUps = "wake_ups", "Waits that ended.";
+        BusyNs = "busy_ns", "Time spent other than waiting.";
+        GsoRefused = "gso_refused", "Runs that the kernel refused as a whole and took singly.";
+        Commands = "commands", "Commands carried out.";
+        CommandsRefused = "commands_refused", "Commands that could not be understood or done.";
+        LogRecordsDropped = "log_records_dropped", "Log records lost because the pipe was full.";
+    }
+}
+
+counted! {
+    /// What a worker counts for one ingress ring.
+    RingCounter {
+        Slots = "slots", "Slots of the ring.";
+        SlotBytes = "slot_bytes", "Bytes of a slot: the ring's class.";
+        InUse = "in_use", "Slots that held unread frames when last looked.";
+        HighWater = "high_water", "The most slots ever seen in use.";
+        Exhausted = "exhausted", "Times that every slot was found in use.";
+        Received = "received", "Frames that passed the socket's filter, dropped ones included.";
+        KernelDrops = "kernel_drops", "Of these, those that the kernel dropped for want of a slot.";
+        FramesRead = "frames_read", "Frames read from the ring.";
+    }
+}
+
+counted! {
+    /// What a worker counts for one rule.
+    RuleCounter {
+        Packets = "packets", "Datagrams that matched.";
+        Bytes = "bytes", "Their payload bytes.";
+    }
+}
+
+counted! {
+    /// What a worker counts for one output, before its errors.
+    OutputCounter {
+        Sent = "sent", "Copies that the kernel took.";
+        SentBytes = "sent_bytes", "Their payload bytes.";
+    }
+}
+
+/// Bytes of a cache line: records start on one, so that the writer dirties few.
+const CACHE_LINE_WORDS: usize = 8;
+
+const fn lines(words: usize) -> usize {
+    words.next_multiple_of(CACHE_LINE_WORDS)
+}
+
+const HEADER: usize = 0;
+const CORE: usize = HEADER + lines(Header::COUNT);
+const DROPS: usize = CORE + lines(CoreCounter::COUNT);
+const ERRORS: usize = DROPS + lines(DropReason::COUNT);
+const RINGS: usize = ERRORS + lines(EgressError::COUNT);
+const RING_WORDS: usize = lines(1 + RingCounter::COUNT);
+const RULES: usize = RINGS + limits::INGRESSES * RING_WORDS;
+const RULE_WORDS: usize = lines(1 + RuleCounter::COUNT);
+const OUTPUTS: usize = RULES + limits::RULES * RULE_WORDS;
+const OUTPUT_WORDS: usize = lines(1 + OutputCounter::COUNT + EgressError::COUNT);
+
+/// Words of the whole ledger. Only the pages in use take memory.
+pub const WORDS: usize = OUTPUTS + limits::OUTPUTS * OUTPUT_WORDS;
+
+/// The word of a header field.
+pub const fn header(field: Header) -> usize {
+    HEADER + field.index()
+}
+
+/// The word of a core's counter.
+pub const fn core(counter: CoreCounter) -> usize {
+    CORE + counter.index()
+}
+
+/// The word of a drop reason's counter.
+pub const fn dropped(reason: DropReason) -> usize {
+    DROPS + reason.index()
+}
+
+/// The word of an egress error's counter, over all outputs.
+pub const fn egress_error(error: EgressError) -> usize {
+    ERRORS + error.index()
+}
+
+/// A record of counters with a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    first: usize,
+    words: usize,
+}
+
+impl Record {
+    /// The record of the ring at a place.
+    ///
+    /// # Panics
+    /// At a place that is not below [`limits::INGRESSES`].
+    pub const fn ring(place: usize) -> Self {
+        assert!(place < limits::INGRESSES, "the supervisor gives no higher place");
+        Self { first: RINGS + place * RING_WORDS, words: RING_WORDS }
+    }
+
+    /// The record of a rule.
+    ///
+    /// # Panics
+    /// For a slot that is not below [`limits::RULES`].
+    pub const fn rule(slot: RuleSlot) -> Self {
+        assert!((slot.0 as usize) < limits::RULES, "the supervisor gives no higher slot");
+        Self { first: RULES + slot.0 as usize * RULE_WORDS, words: RULE_WORDS }
+    }
+
+    /// The record of an output.
+    ///
+    /// # Panics
+    /// For a slot that is not below [`limits::OUTPUTS`].
+    pub const fn output(slot: OutputSlot) -> Self {
+        assert!((slot.0 as usize) < limits::OUTPUTS, "the supervisor gives no higher slot");
+        Self { first: OUTPUTS + slot.0 as usize * OUTPUT_WORDS, words: OUTPUT_WORDS }
+    }
+
+    /// The word of the tag.
+    pub const fn tag(self) -> usize {
+        self.first
+    }
+
+    /// The words that follow the tag.
+    pub const fn counters(self) -> std::ops::Range<usize> {
+        self.first + 1..self.first + self.words
+    }
+
+    /// The word of a ring's counter; `self` is a ring's record.
+    pub const fn of_ring(self, counter: RingCounter) -> usize {
+        self.first + 1 + counter.index()
+    }
+
+    /// The word of a rule's counter; `self` is a rule's record.
+    pub const fn of_rule(self, counter: RuleCounter) -> usize {
+        self.first + 1 + counter.index()
+    }
+
+    /// The word of an output's counter; `self` is an output's record.
+    pub const fn of_output(self, counter: OutputCounter) -> usize {
+        self.first + 1 + counter.index()
+    }
+
+    /// The word of an output's error counter; `self` is an output's record.
+    pub const fn of_error(self, error: EgressError) -> usize {
+        self.first + 1 + OutputCounter::COUNT + error.index()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_numbers_share_a_word() {
+        let mut words = Vec::new();
+        words.extend(Header::ALL.iter().map(|&f| header(f)));
+        words.extend(CoreCounter::ALL.iter().map(|&c| core(c)));
+        words.extend(DropReason::ALL.iter().map(|&r| dropped(r)));
+        words.extend(EgressError::ALL.iter().map(|&e| egress_error(e)));
+        for place in [0, 1, limits::INGRESSES - 1] {
+            let record = Record::ring(place);
+            words.push(record.tag());
+            words.extend(RingCounter::ALL.iter().map(|&c| record.of_ring(c)));
+        }
+        for slot in [0, 1, limits::RULES as u32 - 1] {
+            let record = Record::rule(RuleSlot(slot));
+            words.push(record.tag());
+            words.extend(RuleCounter::ALL.iter().map(|&c| record.of_rule(c)));
+        }
+        for slot in [0, 1, limits::OUTPUTS as u32 - 1] {
+            let record = Record::output(OutputSlot(slot));
+            words.push(record.tag());
+            words.extend(OutputCounter::ALL.iter().map(|&c| record.of_output(c)));
+            words.extend(EgressError::ALL.iter().map(|&e| record.of_error(e)));
+        }
+        let count = words.len();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), count);
+        assert!(words.iter().all(|&word| word < WORDS));
+    }
+}

@@ -1,0 +1,203 @@
+//! What one rule needs of the kernel, and what the workers make of it once that is there.
+
+use std::net::SocketAddr;
+
+use super::resource::{EgressKey, IngressKey, Membership, Reservation, Resource, RingClass};
+use crate::endpoint::{Endpoint, InterfaceName};
+use crate::ids::{EgressId, OutputSlot};
+use crate::interfaces::{Interface, Interfaces, LinkLayer};
+use crate::route::{Route, RouteKey, RouteOutput, Via};
+use crate::rule::{InputKey, Output, Rule};
+use crate::rule_set::DeclaredRule;
+use crate::verdict::EgressError;
+
+/// What a rule needs on the interfaces as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// What the kernel must be asked for, sorted, each once.
+    pub resources: Vec<Resource>,
+    /// What the network lacks for the rule to work whole, sorted, each once.
+    pub pending: Vec<Pending>,
+}
+
+impl Demand {
+    /// Whether the rule as a whole waits for its input interface: it then needs nothing and has no
+    /// route. What an output waits for holds up no other.
+    pub fn is_pending(&self) -> bool {
+        // An input that can be served needs at least a membership or a reservation.
+        self.resources.is_empty()
+    }
+}
+
+/// What a rule waits for; a state, not an error.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Pending {
+    /// The interface of the input or of an output is not there.
+    #[error("interface {0} does not exist")]
+    InterfaceMissing(InterfaceName),
+    /// The input interface's frames begin with something that MCR cannot read.
+    #[error(
+        "interface {0} is of a kind that MCR cannot receive from (neither Ethernet nor plain IP)"
+    )]
+    UnreadableLink(InterfaceName),
+    /// The interface of the input or of an output is administratively down.
+    #[error("interface {0} is down")]
+    InterfaceDown(InterfaceName),
+    /// The output's interface has no address that its datagrams could come from.
+    #[error(
+        "interface {interface} has no {} address to send to {output} from",
+        if output.is_ipv4() { "IPv4" } else { "IPv6" }
+    )]
+    NoAddress {
+        /// The egress interface.
+        interface: InterfaceName,
+        /// The output's destination.
+        output: SocketAddr,
+    },
+}
+
+/// What a rule needs on the interfaces as they are.
+pub fn demand(rule: &Rule, interfaces: &Interfaces) -> Demand {
+    let mut demand = Demand::default();
+    match ingress_of(&rule.input, interfaces) {
+        Ok((interface, link)) => {
+            demand.take_input(&rule.input, interface, link);
+            demand.take_outputs(rule, interfaces);
+        }
+        Err(pending) => {
+            demand.take_outputs(rule, interfaces);
+            // A rule that cannot receive holds nothing; the operator still sees all that it lacks.
+            demand.resources.clear();
+            demand.pending.push(pending);
+        }
+    }
+    demand.resources.sort_unstable();
+    demand.resources.dedup();
+    demand.pending.sort_unstable();
+    demand.pending.dedup();
+    demand
+}
+
+impl Demand {
+    fn take_input(&mut self, input: &InputKey, interface: &Interface, link: LinkLayer) {
+        let Endpoint { address, port, .. } = input.endpoint;
+        self.resources.push(if address.is_multicast() {
+            Resource::Membership(Membership {
+                ifindex: interface.index,
+                group: address,
+                source: input.source,
+            })
+        } else {
+            Resource::Reservation(Reservation {
+                ifindex: interface.index,
+                interface: interface.name.clone(),
+                address,
+                port,
+            })
+        });
+        if !interface.up {
+            // The kernel steers only between sockets that run, and on an interface that is down
+            // none does. The membership stays: the kernel reports it again when the interface is
+            // up.
+            self.pending.push(Pending::InterfaceDown(interface.name.clone()));
+            return;
+        }
+        self.resources.push(Resource::Ingress(IngressKey {
+            ifindex: interface.index,
+            interface: interface.name.clone(),
+            link,
+            class: RingClass::for_mtu(interface.mtu),
+        }));
+    }
+
+    fn take_outputs(&mut self, rule: &Rule, interfaces: &Interfaces) {
+        for output in &rule.outputs {
+            let interface = &output.endpoint.interface;
+            match egress_of(output, interfaces) {
+                Ok(key) => {
+                    self.resources.push(Resource::Egress(key));
+                    if interfaces.named(interface).is_some_and(|i| !i.up) {
+                        self.pending.push(Pending::InterfaceDown(interface.clone()));
+                    }
+                }
+                Err(NoEgress::Interface) => {
+                    self.pending.push(Pending::InterfaceMissing(interface.clone()));
+                }
+                Err(NoEgress::Address) => self.pending.push(Pending::NoAddress {
+                    interface: interface.clone(),
+                    output: output.endpoint.socket_address(),
+                }),
+            }
+        }
+    }
+}
+
+/// The rule as the workers carry it out; nothing while it [is pending](Demand::is_pending).
+/// `egress` tells which sockets are held for a key that [`demand`] listed.
+pub fn route(
+    declared: &DeclaredRule,
+    interfaces: &Interfaces,
+    egress: impl Fn(&EgressKey) -> Option<EgressId>,
+) -> Option<Route> {
+    let input = &declared.rule.input;
+    let (interface, _) = ingress_of(input, interfaces).ok()?;
+    let via = |output: &Output| match egress_of(output, interfaces) {
+        Ok(key) => egress(&key).map_or(Via::Nothing(EgressError::NoSocket), Via::Egress),
+        Err(NoEgress::Interface) => Via::Nothing(EgressError::NoInterface),
+        Err(NoEgress::Address) => Via::Nothing(EgressError::NoAddress),
+    };
+    let route_output = |(output, slot): (&Output, OutputSlot)| RouteOutput {
+        slot,
+        destination: output.endpoint.socket_address(),
+        via: via(output),
+    };
+    let outputs = declared.rule.outputs.iter().zip(declared.output_slots());
+    Some(Route {
+        id: declared.id,
+        slot: declared.slot,
+        key: RouteKey {
+            ifindex: interface.index,
+            address: input.endpoint.address,
+            port: input.endpoint.port,
+        },
+        source: input.source,
+        outputs: outputs.map(route_output).collect(),
+    })
+}
+
+/// The interface on which an input can be received, and what its frames start with.
+fn ingress_of<'a>(
+    input: &InputKey,
+    interfaces: &'a Interfaces,
+) -> Result<(&'a Interface, LinkLayer), Pending> {
+    let name = &input.endpoint.interface;
+    let interface = interfaces.named(name);
+    let interface = interface.ok_or_else(|| Pending::InterfaceMissing(name.clone()))?;
+    let link = interface.link;
+    let link = link.ok_or_else(|| Pending::UnreadableLink(name.clone()))?;
+    Ok((interface, link))
+}
+
+/// Why there are no sockets that an output could leave by.
+enum NoEgress {
+    Interface,
+    Address,
+}
+
+/// The sockets by which an output leaves: the one answer that demands and routes are made from.
+fn egress_of(output: &Output, interfaces: &Interfaces) -> Result<EgressKey, NoEgress> {
+    let Output { endpoint, options } = output;
+    let interface = interfaces.named(&endpoint.interface);
+    let interface = interface.ok_or(NoEgress::Interface)?;
+    let primary = || interface.source_for(endpoint.address);
+    Ok(EgressKey {
+        ifindex: interface.index,
+        interface: interface.name.clone(),
+        source: options.source.or_else(primary).ok_or(NoEgress::Address)?,
+        source_port: options.source_port,
+        ttl: options.ttl,
+        dscp: options.dscp,
+        multicast_loop: options.multicast_loop,
+        mtu: interface.mtu,
+    })
+}

@@ -1,0 +1,133 @@
+//! The rule set against a list of rules and plain scans of it.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add(Rule),
+    Remove(prop::sample::Index),
+}
+
+/// So few endpoints that rules often meet: as conflicts, chains and cycles.
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    (0..3_u8, 0..3_u8).prop_map(|(group, interface)| Endpoint {
+        address: [239, 0, 0, group].into(),
+        port: 5000,
+        interface: format!("eth{interface}").parse().unwrap(),
+    })
+}
+
+fn any_rule() -> impl Strategy<Value = Rule> {
+    let source = prop::option::weighted(0.3, 1..3_u8);
+    let name = prop::option::weighted(0.3, "[a-c]");
+    let outputs = prop::collection::vec(endpoint().prop_map(Output::from), 0..4);
+    (name, endpoint(), source, outputs).prop_map(|(name, endpoint, source, outputs)| Rule {
+        name: name.map(|name| name.parse().unwrap()),
+        input: InputKey { endpoint, source: source.map(|last| [10, 0, 0, last].into()) },
+        outputs,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => any_rule().prop_map(Step::Add),
+        1 => any::<prop::sample::Index>().prop_map(Step::Remove),
+    ]
+}
+
+/// Whether datagrams circle, found by taking away endpoints that lead nowhere until none is left
+/// or all that are left lead on.
+fn circles(rules: &[Rule]) -> bool {
+    let mut ways: Vec<(&Endpoint, &Endpoint)> = rules
+        .iter()
+        .flat_map(|rule| rule.outputs.iter().map(|o| (&rule.input.endpoint, &o.endpoint)))
+        .collect();
+    loop {
+        let before = ways.clone();
+        ways.retain(|(_, to)| before.iter().any(|(from, _)| from == to));
+        if ways.len() == before.len() {
+            return !ways.is_empty();
+        }
+    }
+}
+
+/// What must become of a rule: the id of the identical one, the code of its refusal, or nothing,
+/// when it is to be added.
+fn expectation(present: &[DeclaredRule], rule: &Rule) -> Result<Option<RuleId>, &'static str> {
+    if rule.check().is_err() {
+        return Err("invalid");
+    }
+    if let Some(same) = present.iter().find(|other| other.rule.is_identical(rule)) {
+        return Ok(Some(same.id));
+    }
+    let clashes = |other: &DeclaredRule| {
+        other.rule.input == rule.input || (rule.name.is_some() && other.rule.name == rule.name)
+    };
+    if present.iter().any(clashes) {
+        return Err("conflict");
+    }
+    let mut all: Vec<Rule> = present.iter().map(|declared| declared.rule.clone()).collect();
+    all.push(rule.clone());
+    if circles(&all) { Err("cycle") } else { Ok(None) }
+}
+
+/// Every index says what a scan of the rules says.
+fn check_indices(rules: &RuleSet, present: &[DeclaredRule]) {
+    assert!(rules.iter().eq(present));
+    for interface in ["eth0", "eth1", "eth2"].map(|name| name.parse().unwrap()) {
+        let scanned = present.iter().filter(|d| d.rule.interfaces().any(|i| *i == interface));
+        assert!(rules.on_interface(&interface).eq(scanned.map(|declared| declared.id)));
+    }
+    for name in ["a", "b", "c"].map(|name| name.parse::<RuleName>().unwrap()) {
+        let scanned = present.iter().find(|declared| declared.rule.name.as_ref() == Some(&name));
+        assert_eq!(rules.by_name(&name), scanned);
+    }
+    let mut slots: Vec<RuleSlot> = present.iter().map(|declared| declared.slot).collect();
+    slots.sort_unstable();
+    slots.dedup();
+    assert_eq!(slots.len(), present.len());
+    let mut outputs: Vec<Range<u32>> = present.iter().map(|d| d.outputs.clone()).collect();
+    outputs.sort_unstable_by_key(|range| range.start);
+    assert!(outputs.windows(2).all(|pair| pair[0].end <= pair[1].start));
+    assert!(present.iter().all(|d| d.outputs.len() == d.rule.outputs.len()));
+}
+
+proptest! {
+    #[test]
+    fn it_is_a_list_of_rules(steps in prop::collection::vec(step(), 1..60)) {
+        let mut rules = RuleSet::default();
+        let mut present: Vec<DeclaredRule> = Vec::new();
+        let mut last_id = RuleId(0);
+        for step in steps {
+            match step {
+                Step::Add(rule) => {
+                    let expected = expectation(&present, &rule);
+                    let added = rules.add(rule.clone());
+                    let found = added.as_ref().map_err(Refused::code);
+                    let found = found.map(|added| (!added.created).then_some(added.id));
+                    prop_assert_eq!(found, expected, "{:?}", added);
+                    if let Ok(Added { id, created: true }) = added {
+                        prop_assert!(id > last_id);
+                        last_id = id;
+                        present.push(rules.get(id).unwrap().clone());
+                        prop_assert_eq!(&present.last().unwrap().rule, &rule);
+                    }
+                }
+                Step::Remove(_) if present.is_empty() => {}
+                Step::Remove(which) => {
+                    let removed = present.remove(which.index(present.len()));
+                    prop_assert_eq!(rules.remove(removed.id), Some(removed));
+                }
+            }
+            check_indices(&rules, &present);
+        }
+        for declared in present {
+            rules.remove(declared.id);
+        }
+        let RuleSet { next_id, .. } = rules;
+        let emptied = format!("{rules:?}");
+        prop_assert_eq!(emptied, format!("{:?}", RuleSet { next_id, ..RuleSet::default() }));
+    }
+}

@@ -1,0 +1,87 @@
+//! IPv4 packets (RFC 791).
+
+use std::net::Ipv4Addr;
+
+use super::checksum::Sum;
+use super::u16_at;
+use crate::verdict::DropReason;
+
+/// Bytes of a header without options.
+const FIXED_BYTES: usize = 20;
+
+/// The bits of the fragment field that make a packet a fragment: "more fragments" and the offset.
+const FRAGMENT_BITS: u16 = 0x2000 | 0x1fff;
+
+/// A packet whose header is intact and whose bytes are all there.
+#[derive(Clone, Copy, Debug)]
+pub struct Ipv4Packet<'a> {
+    fixed: &'a [u8; FIXED_BYTES],
+    header_bytes: usize,
+    payload: &'a [u8],
+}
+
+impl<'a> Ipv4Packet<'a> {
+    /// Reads a packet at the start of `bytes`; what follows its total length is padding.
+    ///
+    /// The header checksum is verified before any other field is believed, whatever the kernel
+    /// says of the frame: its word is about the UDP checksum.
+    #[inline]
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, DropReason> {
+        let fixed: &[u8; FIXED_BYTES] = bytes.first_chunk().ok_or(DropReason::Truncated)?;
+        let header_bytes = usize::from(fixed[0] & 0x0f) * 4;
+        if fixed[0] >> 4 != 4 || header_bytes < FIXED_BYTES {
+            return Err(DropReason::Malformed);
+        }
+        let header = bytes.get(..header_bytes).ok_or(DropReason::Truncated)?;
+        if !Sum::default().with_bytes(header).is_valid() {
+            return Err(DropReason::BadChecksum);
+        }
+        let total_bytes = usize::from(u16_at(fixed, 2));
+        if total_bytes < header_bytes {
+            return Err(DropReason::Malformed);
+        }
+        let payload = bytes.get(header_bytes..total_bytes).ok_or(DropReason::Truncated)?;
+        Ok(Self { fixed, header_bytes, payload })
+    }
+
+    /// Whether it is the first, a middle or the last fragment of a packet.
+    #[inline]
+    pub fn is_fragment(&self) -> bool {
+        u16_at(self.fixed, 6) & FRAGMENT_BITS != 0
+    }
+
+    /// The payload's protocol number.
+    #[inline]
+    pub fn protocol(&self) -> u8 {
+        self.fixed[9]
+    }
+
+    /// The source address.
+    #[inline]
+    pub fn source(&self) -> Ipv4Addr {
+        self.address(12)
+    }
+
+    /// The destination address.
+    #[inline]
+    pub fn destination(&self) -> Ipv4Addr {
+        self.address(16)
+    }
+
+    /// Bytes of the header with its options, 20 to 60.
+    #[inline]
+    pub fn header_bytes(&self) -> usize {
+        self.header_bytes
+    }
+
+    /// What follows the options, without padding.
+    #[inline]
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    fn address(&self, at: usize) -> Ipv4Addr {
+        let f = self.fixed;
+        Ipv4Addr::new(f[at], f[at + 1], f[at + 2], f[at + 3])
+    }
+}
