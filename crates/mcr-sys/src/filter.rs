@@ -1,0 +1,115 @@
+//! Socket filters: classic BPF programs as typed code (`linux/filter.h`).
+//!
+//! A filter decides in the kernel, before a frame is copied anywhere. The admission filter is an
+//! optimisation: it may let through more than the rules want, because the forwarding decision is
+//! made again, exactly, by the worker; it must never let through less.
+
+mod admission;
+mod assembler;
+#[cfg(test)]
+mod interpreter;
+#[cfg(test)]
+mod tests;
+
+pub use admission::{Admission, Interval, LinkHeader};
+
+use crate::{limits, option};
+use assembler::Assembler;
+use libc::sock_filter;
+use std::io;
+use std::os::fd::AsFd;
+
+/// A complete classic BPF program of at most 4096 instructions.
+#[derive(Debug, Clone)]
+pub struct Program {
+    instructions: Vec<sock_filter>,
+}
+
+impl PartialEq for Program {
+    fn eq(&self, other: &Self) -> bool {
+        let words = |p: &Self| -> Vec<_> {
+            p.instructions.iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect()
+        };
+        words(self) == words(other)
+    }
+}
+
+impl Eq for Program {}
+
+impl Program {
+    /// Lets nothing in: for sockets that exist for their side effects (membership, reservation,
+    /// sending), on which the kernel would otherwise queue copies that nobody reads.
+    pub fn drop_all() -> Self {
+        let mut assembler = Assembler::default();
+        assembler.give(0);
+        assembler.finish()
+    }
+
+    /// Steers a frame to member `i` of a steering group where `cores[i]` is the core that received
+    /// it, and by core modulo members where no member runs on that core. Members are counted in
+    /// joining order. No cores: everything to member 0.
+    pub fn steer_by_cpu(cores: &[usize]) -> Self {
+        // Beyond this many cores (more than Linux supports on any machine) only the modulo acts.
+        let named = &cores[..cores.len().min(limits::MAX_STEERED_CORES)];
+        let mut assembler = Assembler::default();
+        assembler.give_accumulator();
+        let mut next = assembler.modulo(cores.len().max(1) as u32);
+        for (member, core) in named.iter().enumerate().rev() {
+            let this_member = assembler.give(member as u32);
+            next = assembler.branch(libc::BPF_JEQ, *core as u32, this_member, next);
+        }
+        assembler.load_ancillary(libc::SKF_AD_CPU, next);
+        assembler.finish()
+    }
+
+    /// Admits the UDP frames that `admission` names, and little else; see [`Admission`].
+    pub fn admit(admission: &Admission) -> Self {
+        Self::admit_within(admission, limits::MAX_INSTRUCTIONS)
+    }
+
+    /// [`Program::admit`] in at most `instructions` instructions, for kernels whose
+    /// `net.core.optmem_max` (20 KiB before Linux 6.7) refuses a longer one with `ENOMEM`. Where
+    /// the exact program is longer, it becomes coarser and so admits more: first without ports,
+    /// then with neighbouring intervals merged. A single interval per family always remains.
+    pub fn admit_within(admission: &Admission, instructions: usize) -> Self {
+        let instructions = instructions.min(limits::MAX_INSTRUCTIONS);
+        let mut program = admission.compile();
+        let mut admission = admission.clone();
+        while program.len() > instructions && admission.coarsen() {
+            program = admission.compile();
+        }
+        program
+    }
+
+    /// Instructions in the program.
+    pub fn len(&self) -> usize {
+        self.instructions.len()
+    }
+
+    /// Never true: a program has at least its verdict.
+    pub fn is_empty(&self) -> bool {
+        self.instructions.is_empty()
+    }
+
+    /// Makes this the socket's filter (`SO_ATTACH_FILTER`), atomically in place of another.
+    ///
+    /// `ENOMEM`: the program is too long for `net.core.optmem_max`; the old filter stays.
+    pub fn attach(&self, socket: &impl AsFd) -> io::Result<()> {
+        self.set_as_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER)
+    }
+
+    /// Hands the program to a socket option that takes a `struct sock_fprog`.
+    pub(crate) fn set_as_option(
+        &self,
+        socket: &impl AsFd,
+        level: libc::c_int,
+        name: libc::c_int,
+    ) -> io::Result<()> {
+        let program = libc::sock_fprog {
+            len: self.instructions.len() as u16,
+            // The kernel copies the instructions and writes nothing.
+            filter: self.instructions.as_ptr().cast_mut(),
+        };
+        option::set(socket, level, name, &program)
+    }
+}

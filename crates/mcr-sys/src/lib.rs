@@ -1,0 +1,34 @@
+//! MCR's kernel layer: the only crate with unsafe code, behind safe functions.
+//!
+//! The supervisor's side makes sockets and holds them ([`packet`], [`membership`],
+//! [`reservation`], [`udp`], [`icmp`]); a worker reads frames in place ([`ring`]) and sends them
+//! on ([`gather`], [`send`]) by [`uring`] or [`poll`]; both sides share [`seqpacket`], [`ledger`]
+//! and [`process`].
+//!
+//! What the kernel will touch later is owned by the object that asked it to.
+
+mod abi;
+mod error;
+pub mod filter;
+pub mod gather;
+pub mod icmp;
+pub mod ledger;
+mod limits;
+pub mod membership;
+#[cfg(feature = "lab")]
+pub mod mroute;
+mod option;
+pub mod packet;
+pub mod poll;
+pub mod process;
+pub mod reservation;
+pub mod ring;
+pub mod send;
+pub mod seqpacket;
+pub mod sockaddr;
+#[cfg(test)]
+mod test_namespace;
+pub mod udp;
+pub mod uring;
+
+pub use error::SetupError;

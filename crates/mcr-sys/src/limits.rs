@@ -1,0 +1,42 @@
+//! Every number of this crate that is a choice rather than a fact of the kernel's ABI.
+
+/// Bytes in one block of a packet ring: a multiple of every page size in use (4, 16 and 64 KiB),
+/// and small enough (sixteen 4-KiB pages) for the kernel to find it contiguous.
+pub(crate) const RING_BLOCK_BYTES: u32 = 64 * 1024;
+
+/// The smallest ring slot: an Ethernet frame of 1518 bytes, the ring's own header and the
+/// virtio header before it need more than 1 KiB, and slots are powers of two.
+pub(crate) const MIN_SLOT_BYTES: u32 = 2 * 1024;
+
+/// The largest ring slot: a 64-KiB datagram with its headers, to the next power of two.
+pub(crate) const MAX_SLOT_BYTES: u32 = 2 * 64 * 1024;
+
+/// The largest ring, in slots: what 4 GiB, the range of the kernel's own arithmetic, holds of the
+/// largest slots.
+pub(crate) const MAX_RING_SLOTS: u32 = 32 * 1024;
+
+/// The longest classic BPF program that the kernel accepts.
+pub(crate) const MAX_INSTRUCTIONS: usize = libc::BPF_MAXINSNS as usize;
+
+/// Cores that a steering program names one by one: two instructions each, in half a program.
+pub(crate) const MAX_STEERED_CORES: usize = MAX_INSTRUCTIONS / (2 * 2);
+
+/// Descriptors in one message: the kernel's `SCM_MAX_FD`, so whatever can be sent can be received.
+pub(crate) const MAX_PASSED_DESCRIPTORS: usize = 253;
+
+/// Bytes read of an ICMP error: the minimum MTU of IPv6, which RFC 4443 section 3.1 makes the
+/// largest error message (RFC 1812 section 4.3.2.3 allows 576 for IPv4).
+pub(crate) const ICMP_ERROR_BYTES: usize = 1280;
+
+/// IPv6 extension headers walked in a quoted packet before it is called unreadable: each kind that
+/// may precede UDP (RFC 8200 section 4.1) once, and destination options twice.
+pub(crate) const MAX_EXTENSION_HEADERS: usize = 5;
+
+/// Sends that go to the kernel in one call: many enough for the call's own cost to vanish, few
+/// enough for their headers (88 bytes each) to stay in the nearest cache. A power of two, as
+/// `io_uring`'s queues are.
+pub(crate) const SENDS_AT_ONCE: u32 = 512;
+
+/// Completions that may wait to be reaped: those of all sends, of a watch on each of 256 ingress
+/// rings and on the command socket, rounded to a power of two.
+pub(crate) const COMPLETIONS_AT_ONCE: u32 = (SENDS_AT_ONCE + 256 + 1).next_power_of_two();

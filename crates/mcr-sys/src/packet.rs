@@ -1,0 +1,221 @@
+//! The supervisor's half of an ingress socket (`packet(7)`): made, bound, filtered, steered here.
+//! The worker maps its ring and reads the frames.
+
+use crate::error::{Doing, SetupError};
+use crate::filter::Program;
+use crate::{limits, option};
+use libc::SOL_PACKET;
+use socket2::{Domain, Socket, Type};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+#[cfg(test)]
+mod tests;
+
+/// The size of a receive ring: slots of one size, each for one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingGeometry {
+    /// Bytes per slot, the ring's own header included: a power of two from 2 KiB to 128 KiB.
+    pub slot_bytes: u32,
+    /// Slots, filling whole 64-KiB blocks; see [`RingGeometry::covering`].
+    pub slots: u32,
+}
+
+impl RingGeometry {
+    /// A ring of at least `slots` slots: as many more as complete the last block.
+    pub fn covering(slot_bytes: u32, slots: u32) -> Self {
+        let slots_per_block = (limits::RING_BLOCK_BYTES / slot_bytes.max(1)).max(1);
+        Self { slot_bytes, slots: slots.next_multiple_of(slots_per_block) }
+    }
+
+    /// Bytes of the whole ring, as mapped.
+    pub fn ring_bytes(self) -> usize {
+        self.slots as usize * self.slot_bytes as usize
+    }
+
+    /// What `PACKET_RX_RING` takes. Slots divide blocks, so no slot straddles two and slot `i`
+    /// starts at byte `i * slot_bytes` of the mapping.
+    pub(crate) fn request(self) -> libc::tpacket_req {
+        libc::tpacket_req {
+            tp_block_size: self.block_bytes(),
+            tp_block_nr: self.slots / self.slots_per_block(),
+            tp_frame_size: self.slot_bytes,
+            tp_frame_nr: self.slots,
+        }
+    }
+
+    fn checked(self) -> io::Result<Self> {
+        let slot_range = limits::MIN_SLOT_BYTES..=limits::MAX_SLOT_BYTES;
+        let possible = self.slot_bytes.is_power_of_two()
+            && slot_range.contains(&self.slot_bytes)
+            && (1..=limits::MAX_RING_SLOTS).contains(&self.slots)
+            && self.slots.is_multiple_of(self.slots_per_block());
+        possible.then_some(self).ok_or(io::ErrorKind::InvalidInput.into())
+    }
+
+    fn block_bytes(self) -> u32 {
+        self.slot_bytes.max(limits::RING_BLOCK_BYTES)
+    }
+
+    fn slots_per_block(self) -> u32 {
+        self.block_bytes() / self.slot_bytes
+    }
+}
+
+/// The kernel's number of a steering group (`PACKET_FANOUT`), unique in its network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SteeringGroup(u16);
+
+/// What the kernel did with the frames that passed the filter, since the last reading.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PacketStatistics {
+    /// Frames that passed the filter, those dropped included.
+    pub received: u64,
+    /// Frames dropped because the ring was full.
+    pub dropped: u64,
+}
+
+/// An `AF_PACKET` socket with a `TPACKET_V2` receive ring. It lets nothing in until
+/// [`PacketSocket::set_filter`].
+#[derive(Debug)]
+pub struct PacketSocket {
+    socket: Socket,
+}
+
+impl PacketSocket {
+    /// A socket with its ring, not bound to an interface yet.
+    pub fn open(geometry: RingGeometry) -> Result<Self, SetupError> {
+        let ring = || {
+            let RingGeometry { slots, slot_bytes } = geometry;
+            format!("making a packet ring of {slots} slots of {slot_bytes} bytes")
+        };
+        let geometry = geometry.checked().doing(ring)?;
+        let packet_socket = Self { socket: packet_socket()? };
+        packet_socket.set_filter(&Program::drop_all())?;
+        // The version and the virtio header change a slot's layout, so they precede the ring.
+        packet_socket.set(libc::PACKET_VERSION, &libc::tpacket_versions::TPACKET_V2, ring)?;
+        packet_socket.set(libc::PACKET_VNET_HDR, &1_i32, ring)?;
+        packet_socket.set(libc::PACKET_IGNORE_OUTGOING, &1_i32, ring)?;
+        packet_socket.set(libc::PACKET_RX_RING, &geometry.request(), ring).map_err(|error| {
+            match error.cause.raw_os_error() {
+                Some(libc::ENOMEM) => error.with_hint("not enough memory: use fewer slots"),
+                _ => error,
+            }
+        })?;
+        Ok(packet_socket)
+    }
+
+    /// Starts receiving from one interface, in the place before tc and netfilter (`ETH_P_ALL`).
+    pub fn bind(&self, ifindex: u32) -> Result<(), SetupError> {
+        let address = libc::sockaddr_ll {
+            sll_family: libc::AF_PACKET as u16,
+            sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+            sll_ifindex: ifindex as i32,
+            sll_hatype: 0,
+            sll_pkttype: 0,
+            sll_halen: 0,
+            sll_addr: [0; 8],
+        };
+        bind_link(&self.socket, &address)
+            .doing(|| format!("binding a packet socket to interface {ifindex}"))
+    }
+
+    /// Joins a steering group, or makes one where `group` is `None`. The socket must be bound, the
+    /// interface up, and all members bound alike. Until [`PacketSocket::set_steering`] the kernel
+    /// gives every frame to the first member.
+    pub fn join_steering(&self, group: Option<SteeringGroup>) -> Result<SteeringGroup, SetupError> {
+        let unique = if group.is_none() { libc::PACKET_FANOUT_FLAG_UNIQUEID } else { 0 };
+        let id = u32::from(group.map_or(0, |group| group.0));
+        let join = |flags: u32| {
+            let argument = id | (libc::PACKET_FANOUT_CBPF | unique | flags) << 16;
+            option::set(&self.socket, SOL_PACKET, libc::PACKET_FANOUT, &argument)
+        };
+        // A group has a receive hook of its own, which does not know of the members'
+        // PACKET_IGNORE_OUTGOING. Without the flag the admission filter alone rejects those frames.
+        join(libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING)
+            .or_else(|error| match error.raw_os_error() {
+                Some(libc::EINVAL) => join(0),
+                _ => Err(error),
+            })
+            .doing(|| "joining a steering group (PACKET_FANOUT)")?;
+        let [state] = option::words(&self.socket, SOL_PACKET, libc::PACKET_FANOUT)
+            .doing(|| "reading a steering group's number")?;
+        Ok(SteeringGroup(state as u16))
+    }
+
+    /// Replaces the program that picks the member for each frame; for the whole group.
+    pub fn set_steering(&self, program: &Program) -> Result<(), SetupError> {
+        program
+            .set_as_option(&self.socket, SOL_PACKET, libc::PACKET_FANOUT_DATA)
+            .doing(|| "setting a steering program (PACKET_FANOUT_DATA)")
+    }
+
+    /// Replaces the filter atomically: every frame is judged by the old or by the new one.
+    pub fn set_filter(&self, program: &Program) -> Result<(), SetupError> {
+        program.attach(&self.socket).map_err(|cause| {
+            let too_long = cause.raw_os_error() == Some(libc::ENOMEM);
+            let what = format!("attaching a filter of {} instructions", program.len());
+            let error = SetupError::new(what, cause);
+            if too_long { error.with_hint("raise net.core.optmem_max") } else { error }
+        })
+    }
+
+    /// Reads and resets the kernel's counters; see [`take_statistics`].
+    pub fn take_statistics(&self) -> io::Result<PacketStatistics> {
+        take_statistics(self.as_fd())
+    }
+
+    /// A second descriptor of the same socket, to hand to a worker.
+    pub fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.as_fd().try_clone_to_owned()
+    }
+
+    fn set<T: Copy>(
+        &self,
+        name: libc::c_int,
+        value: &T,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), SetupError> {
+        option::set(&self.socket, SOL_PACKET, name, value).doing(what)
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Reads and resets the counters of a packet socket (`PACKET_STATISTICS`). Only one process may do
+/// so, or each sees a part.
+///
+/// For `TPACKET_V2` the kernel counts a dropped frame in both numbers (`packet_getsockopt` adds the
+/// drops to the packets); frames that a filter rejected are in neither.
+pub fn take_statistics(socket: BorrowedFd) -> io::Result<PacketStatistics> {
+    let [received, dropped] = option::words(&socket, SOL_PACKET, libc::PACKET_STATISTICS)?;
+    Ok(PacketStatistics { received: received.into(), dropped: dropped.into() })
+}
+
+/// Whether this process may open packet sockets, to be said at start and not at the first rule.
+pub fn packet_sockets_permitted() -> Result<(), SetupError> {
+    packet_socket().map(drop)
+}
+
+/// Protocol 0: nothing is received before `bind` names a protocol and an interface.
+fn packet_socket() -> Result<Socket, SetupError> {
+    Socket::new(Domain::PACKET, Type::RAW.cloexec().nonblocking(), None)
+        .doing(|| "opening a packet socket")
+}
+
+fn bind_link(socket: &Socket, address: &libc::sockaddr_ll) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: `address` is a live sockaddr_ll and the length is its own; the kernel only reads it.
+    let result = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            std::ptr::from_ref(address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,121 @@
+use super::*;
+use crate::filter::{Admission, Interval, LinkHeader};
+use crate::test_namespace::{ifindex, in_own_namespace};
+use std::net::UdpSocket;
+
+const GEOMETRY: RingGeometry = RingGeometry { slot_bytes: 2048, slots: 32 };
+
+/// Lets in what goes to one port of 127.0.0.1.
+fn loopback_port(port: u16) -> Program {
+    let interval = Interval { first: 0x7f00_0001, last: 0x7f00_0001, ports: vec![port] };
+    Program::admit(&Admission { link: LinkHeader::Ethernet, v4: vec![interval], v6: vec![] })
+}
+
+fn send(port: u16, count: usize) {
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..count {
+        sender.send_to(b"frame", ("127.0.0.1", port)).unwrap();
+    }
+}
+
+fn bound() -> PacketSocket {
+    let socket = PacketSocket::open(GEOMETRY).unwrap();
+    socket.bind(ifindex("lo")).unwrap();
+    socket
+}
+
+#[test]
+fn blocks_hold_whole_slots() {
+    for slot_bytes in [2048, 4096, 16384, 131_072] {
+        for slots in [1, 31, 33, 4096] {
+            let geometry = RingGeometry::covering(slot_bytes, slots).checked().unwrap();
+            let request = geometry.request();
+            assert_eq!(request.tp_block_size % (64 * 1024), 0);
+            assert_eq!(request.tp_block_size % slot_bytes, 0);
+            assert!(geometry.slots >= slots);
+            let blocks = request.tp_block_nr as usize * request.tp_block_size as usize;
+            assert_eq!(geometry.ring_bytes(), blocks);
+        }
+    }
+}
+
+#[test]
+fn impossible_rings_are_refused_before_the_kernel_sees_them() {
+    for (slot_bytes, slots) in [(0, 1), (3000, 1), (1024, 64), (2048, 0), (2048, 33), (1 << 18, 1)]
+    {
+        assert!(PacketSocket::open(RingGeometry { slot_bytes, slots }).is_err());
+    }
+}
+
+#[test]
+fn received_includes_dropped_and_reading_resets() {
+    in_own_namespace(|| {
+        let socket = bound();
+        socket.set_filter(&loopback_port(4000)).unwrap();
+        // Nobody releases slots: the first 32 frames fill the ring, the others are dropped.
+        send(4000, 100);
+        send(4001, 10);
+        let statistics = socket.take_statistics().unwrap();
+        assert_eq!(statistics, PacketStatistics { received: 100, dropped: 100 - 32 });
+        assert_eq!(socket.take_statistics().unwrap(), PacketStatistics::default());
+    });
+}
+
+#[test]
+fn nothing_enters_before_a_filter_admits_it() {
+    in_own_namespace(|| {
+        let socket = bound();
+        send(4000, 10);
+        assert_eq!(socket.take_statistics().unwrap(), PacketStatistics::default());
+    });
+}
+
+#[test]
+fn steering_gives_each_frame_to_the_member_of_its_core() {
+    in_own_namespace(|| {
+        let (first, second) = (bound(), bound());
+        let group = first.join_steering(None).unwrap();
+        assert_eq!(second.join_steering(Some(group)).unwrap(), group);
+        for member in [&first, &second] {
+            member.set_filter(&loopback_port(4000)).unwrap();
+        }
+        let received = |to: &PacketSocket| to.take_statistics().unwrap().received;
+        // No core has the number 5000 or 5001, so the member is the number's place or the modulo.
+        let core = nix::sched::sched_getcpu().unwrap();
+        first.set_steering(&Program::steer_by_cpu(&[5000, core])).unwrap();
+        pinned(core, || send(4000, 5));
+        assert_eq!([received(&first), received(&second)], [0, 5]);
+        first.set_steering(&Program::steer_by_cpu(&[core, 5000])).unwrap();
+        pinned(core, || send(4000, 7));
+        assert_eq!([received(&first), received(&second)], [7, 0]);
+    });
+}
+
+/// Loopback frames are received on the core that sends them.
+fn pinned(core: usize, body: impl FnOnce()) {
+    crate::process::pin_to_core(core).unwrap();
+    body();
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_named() {
+    in_own_namespace(|| {
+        let socket = PacketSocket::open(GEOMETRY).unwrap();
+        let error = socket.bind(12_345).unwrap_err();
+        assert_eq!(error.cause.raw_os_error(), Some(libc::ENODEV));
+        assert!(error.to_string().contains("12345"));
+    });
+}
+
+#[test]
+fn a_clone_is_the_same_socket() {
+    in_own_namespace(|| {
+        packet_sockets_permitted().unwrap();
+        let socket = bound();
+        let clone = socket.try_clone().unwrap();
+        socket.set_filter(&loopback_port(4000)).unwrap();
+        drop(socket);
+        send(4000, 3);
+        assert_eq!(take_statistics(clone.as_fd()).unwrap().received, 3);
+    });
+}

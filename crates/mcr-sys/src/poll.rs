@@ -1,0 +1,126 @@
+//! The `poll` way of sending and waiting, for where io_uring is refused.
+//!
+//! Sends to one socket that follow each other share a `sendmmsg`, so that here, too, there is no
+//! system call for each packet.
+
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use crate::gather::Gather;
+use crate::limits;
+use crate::send::{Chunk, Errno, Outcome, SendRequest};
+
+/// The `poll` mechanism.
+pub struct Poll {
+    chunk: Chunk,
+    /// By token; `poll` skips entries whose descriptor is negative.
+    watches: Vec<libc::pollfd>,
+}
+
+impl Default for Poll {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Poll {
+    /// Needs nothing of the kernel.
+    pub fn new() -> Self {
+        Self { chunk: Chunk::with_room_for(limits::SENDS_AT_ONCE as usize), watches: Vec::new() }
+    }
+
+    /// Sends all, in order, and tells how each ended, in the same order. Never waits for room in
+    /// a socket's queue.
+    pub fn send_all<'a>(
+        &mut self,
+        gather: &Gather<'_>,
+        mut sends: impl Iterator<Item = SendRequest<'a>>,
+        mut done: impl FnMut(usize, Outcome),
+    ) {
+        let mut first = 0;
+        loop {
+            let count = self.chunk.fill(&mut sends, gather);
+            if count == 0 {
+                return;
+            }
+            let mut sent = 0;
+            while sent < count {
+                sent += self.send_run(sent);
+            }
+            for (place, outcome) in self.chunk.outcomes.iter().enumerate() {
+                done(first + place, *outcome);
+            }
+            first += count;
+        }
+    }
+
+    /// Sends what follows from `from` on by one socket, up to the first refusal; says how many
+    /// sends have ended: none only where a signal came first.
+    fn send_run(&mut self, from: usize) -> usize {
+        let socket = self.chunk.sockets()[from];
+        let run = self.chunk.sockets()[from..].iter().take_while(|s| **s == socket).count();
+        let messages = &mut self.chunk.messages()[from..from + run];
+        // SAFETY: the headers were filled by `fill`, and what they point to is borrowed for as
+        // long as `send_all` runs; the count is that of the slice.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket,
+                messages.as_mut_ptr(),
+                run as u32,
+                (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
+            )
+        };
+        let Ok(sent) = usize::try_from(sent) else {
+            let errno = Errno::last();
+            if errno.0 == libc::EINTR {
+                return 0;
+            }
+            self.chunk.outcomes[from] = Err(errno);
+            return 1;
+        };
+        for place in from..from + sent {
+            let bytes = self.chunk.messages()[place].msg_len as usize;
+            self.chunk.outcomes[place] = Ok(bytes);
+        }
+        sent
+    }
+
+    /// Watches a descriptor for something to read, under a token that no other watch has. It must
+    /// stay open until [`Self::unwatch`].
+    pub fn watch(&mut self, token: u32, descriptor: BorrowedFd<'_>) {
+        let token = token as usize;
+        if self.watches.len() <= token {
+            self.watches.resize(token + 1, entry(-1));
+        }
+        self.watches[token] = entry(descriptor.as_raw_fd());
+    }
+
+    /// Ends a watch.
+    pub fn unwatch(&mut self, token: u32) {
+        if let Some(watch) = self.watches.get_mut(token as usize) {
+            *watch = entry(-1);
+        }
+    }
+
+    /// Waits until a watched descriptor has something to read, or the time is over.
+    pub fn wait(&mut self, timeout: Duration) {
+        let time = libc::timespec {
+            tv_sec: timeout.as_secs() as _,
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        // SAFETY: the entries are a slice of their own length; the time is a local. Whatever ends
+        // the wait, the caller looks at every source.
+        unsafe {
+            libc::ppoll(
+                self.watches.as_mut_ptr(),
+                self.watches.len() as libc::nfds_t,
+                &raw const time,
+                std::ptr::null(),
+            )
+        };
+    }
+}
+
+fn entry(descriptor: RawFd) -> libc::pollfd {
+    libc::pollfd { fd: descriptor, events: libc::POLLIN, revents: 0 }
+}

@@ -1,0 +1,126 @@
+//! What a process asks the kernel for itself: its core, its limits, its end, its clock.
+
+use crate::error::{Doing, SetupError};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
+
+/// The calling thread, in the calls that take a thread's or a process's number.
+const SELF: Pid = Pid::from_raw(0);
+
+/// Confines the calling thread to one core, and what it starts later.
+pub fn pin_to_core(core: usize) -> Result<(), SetupError> {
+    let pin = || {
+        let mut cores = CpuSet::new();
+        cores.set(core)?;
+        sched_setaffinity(SELF, &cores)
+    };
+    pin().map_err(io::Error::from).doing(|| format!("pinning a thread to core {core}"))
+}
+
+/// The cores on which the calling thread may run, ascending.
+pub fn allowed_cores() -> Vec<usize> {
+    // It fails only where a machine has more cores than a CpuSet; there the standard library knows
+    // at least how many we may use.
+    sched_getaffinity(SELF).map_or_else(
+        |_| (0..std::thread::available_parallelism().map_or(1, usize::from)).collect(),
+        |cores| (0..CpuSet::count()).filter(|core| cores.is_set(*core) == Ok(true)).collect(),
+    )
+}
+
+/// Has the kernel kill this process when the thread that started it ends (`PR_SET_PDEATHSIG`):
+/// the parent must start it from a thread that lives as long as the parent itself.
+///
+/// `parent` is the process number of the expected parent; `NotFound` means that it ended before
+/// this call, so that no signal will come.
+pub fn die_with_parent(parent: u32) -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if Pid::parent().as_raw() as u32 == parent {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::NotFound, "the parent process has ended"))
+    }
+}
+
+/// Raises the limit of open descriptors as far as allowed (soft to hard) and returns it.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(hard)
+}
+
+/// Tells the scheduler that the calling thread works in batches (`SCHED_BATCH`, `sched(7)`): it
+/// does not preempt others when it wakes, so it is woken less often and finds more to do each time.
+pub fn set_batch_scheduling() -> io::Result<()> {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel only reads `priority`, which outlives the call.
+    match unsafe { libc::sched_setscheduler(SELF.as_raw(), libc::SCHED_BATCH, &raw const priority) }
+    {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Makes reads and writes on the open file behind `descriptor` non-blocking, also for the other
+/// descriptors of that open file.
+pub fn set_nonblocking(descriptor: &impl AsFd) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFL)?);
+    fcntl(descriptor, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Takes ownership of a descriptor that this process was started with, at an agreed number from 3
+/// up, and makes it close-on-exec. Each number can be adopted once in a process's life.
+///
+/// `EBADF`: not open. `InvalidInput`: standard input, output or error. `AlreadyExists`: adopted
+/// before, or close-on-exec and so not inherited but opened, and owned, by this process itself.
+pub fn adopt_descriptor(number: RawFd) -> io::Result<OwnedFd> {
+    static ADOPTED: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
+    if number <= libc::STDERR_FILENO {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if adopted.contains(&number) {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    // SAFETY: the borrow ends before ownership is taken; F_GETFD only asks, and says EBADF where
+    // nothing is open.
+    let inherited = unsafe { BorrowedFd::borrow_raw(number) };
+    let flags = FdFlag::from_bits_retain(fcntl(inherited, FcntlArg::F_GETFD)?);
+    if flags.contains(FdFlag::FD_CLOEXEC) {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    fcntl(inherited, FcntlArg::F_SETFD(flags | FdFlag::FD_CLOEXEC))?;
+    adopted.insert(number);
+    // SAFETY: it is open, and nobody in this process owns it: it came through exec (whatever Rust
+    // opens is close-on-exec), and the set under the lock gives it out once.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Ignores SIGINT and SIGTERM: for a process whose end another one decides.
+pub fn ignore_termination_signals() -> io::Result<()> {
+    for number in [Signal::SIGINT, Signal::SIGTERM] {
+        // SAFETY: no handler is installed, so none can run in an unsafe place.
+        unsafe { signal(number, SigHandler::SigIgn) }?;
+    }
+    Ok(())
+}
+
+/// Nanoseconds on the monotonic clock, the same in all processes of this host
+/// (`CLOCK_MONOTONIC`, read without a system call).
+pub fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec, which is exclusively borrowed. It cannot fail: the
+    // clock exists on every Linux and the pointer is good.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Egress sockets (`udp(7)`): the supervisor makes them, a worker sends with them.
+
+use crate::error::{Doing, SetupError};
+use crate::filter::Program;
+use crate::option;
+use crate::sockaddr::Family;
+use socket2::{Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+#[cfg(test)]
+mod tests;
+
+/// What makes two outputs share an egress socket, and one worker's socket like another's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressOptions {
+    /// The egress interface.
+    pub ifindex: u32,
+    /// Its name, for messages.
+    pub ifname: String,
+    /// The source address and port; port 0: the kernel picks one, see
+    /// [`EgressSocket::local_addr`]. A link-local IPv6 address gets the interface as its scope.
+    pub source: SocketAddr,
+    /// TTL or hop limit, of multicast and unicast datagrams.
+    pub ttl: u8,
+    /// Differentiated services code point (RFC 2474), 0 to 63.
+    pub dscp: u8,
+    /// Whether this host's own listeners on the egress interface get multicast datagrams too.
+    pub multicast_loop: bool,
+    /// Send buffer in bytes, before the kernel doubles it for its own overhead.
+    pub send_buffer_bytes: usize,
+}
+
+/// An unconnected, non-blocking UDP socket bound to a source and an interface, never read.
+///
+/// `IP_RECVERR` stays off: with it (as on a connected socket) one dead host's ICMP error would
+/// fail the next send to a live one. Dead hosts are reported by [`crate::icmp`].
+#[derive(Debug)]
+pub struct EgressSocket {
+    socket: Socket,
+    local: SocketAddr,
+}
+
+impl EgressSocket {
+    /// Makes the socket. Several with the same options can exist at a time: one per worker.
+    pub fn open(options: &EgressOptions) -> Result<Self, SetupError> {
+        let family = Family::of(options.source.ip());
+        let open = || {
+            let socket = Socket::new(family.domain(), Type::DGRAM.cloexec().nonblocking(), None)?;
+            apply_common(&socket, options)?;
+            match family {
+                Family::V4 => apply_v4(&socket, options)?,
+                Family::V6 => apply_v6(&socket, options)?,
+            }
+            // Before the port exists, or a first datagram could be queued and stay for ever.
+            Program::drop_all().attach(&socket)?;
+            socket.bind(&scoped(options).into())?;
+            let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+            Ok(Self { socket, local })
+        };
+        let EgressOptions { source, ifname, .. } = options;
+        open().doing(|| format!("opening an egress socket from {source} on {ifname}"))
+    }
+
+    /// The source address with the port that the kernel picked where none was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+impl AsFd for EgressSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn apply_common(socket: &Socket, options: &EgressOptions) -> io::Result<()> {
+    // Each worker has its own socket on the one source port.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // By index, so that a rename between our look-up and this call cannot pick another interface.
+    option::set(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, &options.ifindex)?;
+    // Beyond net.core.wmem_max only with CAP_NET_ADMIN.
+    let bytes = i32::try_from(options.send_buffer_bytes).unwrap_or(i32::MAX);
+    option::set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &bytes)
+        .or_else(|_not_permitted| socket.set_send_buffer_size(options.send_buffer_bytes))
+}
+
+fn apply_v4(socket: &Socket, options: &EgressOptions) -> io::Result<()> {
+    let by_index = libc::ip_mreqn {
+        imr_multiaddr: libc::in_addr { s_addr: 0 },
+        imr_address: libc::in_addr { s_addr: 0 },
+        imr_ifindex: options.ifindex as i32,
+    };
+    option::set(socket, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, &by_index)?;
+    socket.set_ttl_v4(options.ttl.into())?;
+    socket.set_multicast_ttl_v4(options.ttl.into())?;
+    socket.set_tos_v4(traffic_class(options))?;
+    socket.set_multicast_loop_v4(options.multicast_loop)?;
+    // The kernel fragments what exceeds the MTU; discovery would refuse it instead.
+    option::set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_DONT)
+}
+
+fn apply_v6(socket: &Socket, options: &EgressOptions) -> io::Result<()> {
+    socket.set_only_v6(true)?;
+    socket.set_multicast_if_v6(options.ifindex)?;
+    socket.set_unicast_hops_v6(options.ttl.into())?;
+    socket.set_multicast_hops_v6(options.ttl.into())?;
+    socket.set_tclass_v6(traffic_class(options))?;
+    socket.set_multicast_loop_v6(options.multicast_loop)?;
+    option::set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, &libc::IPV6_PMTUDISC_DONT)
+}
+
+/// The DSCP in its place above the two bits of ECN (RFC 3168).
+fn traffic_class(options: &EgressOptions) -> u32 {
+    u32::from(options.dscp) << 2 & 0xfc
+}
+
+/// The source with the scope that a link-local IPv6 address needs to be bound.
+fn scoped(options: &EgressOptions) -> SocketAddr {
+    let mut source = options.source;
+    if let SocketAddr::V6(v6) = &mut source
+        && v6.ip().is_unicast_link_local()
+    {
+        v6.set_scope_id(options.ifindex);
+    }
+    source
+}
