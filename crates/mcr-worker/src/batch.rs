@@ -1,0 +1,145 @@
+//! The frames of one batch, sorted into runs: datagrams of one rule that follow each other with
+//! equal sizes, so that each output can send a run in one piece.
+//!
+//! Two passes, both without allocation: frames are taken in order of arrival, each joining the
+//! newest run of its rule or opening another; then every payload's place in the list for the kernel
+//! is known, and runs are contiguous in it.
+
+use std::ops::Range;
+
+use mcr_core::ids::RuleSlot;
+
+use crate::limits;
+
+/// Datagrams of one rule with equal payload sizes, but for the last, which may be shorter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) rule: RuleSlot,
+    /// Bytes of each payload but the last.
+    pub(crate) segment_bytes: u32,
+    /// Bytes of all payloads.
+    pub(crate) bytes: u32,
+    pub(crate) count: u32,
+    /// Where its payloads begin in the batch's list; set by [`Batch::arrange`].
+    first: u32,
+    /// A shorter datagram was the last.
+    ended: bool,
+}
+
+impl Run {
+    fn opened_by(rule: RuleSlot, bytes: u32) -> Self {
+        // A datagram without payload cannot be a segment.
+        let ended = bytes == 0;
+        Self { rule, segment_bytes: bytes, bytes, count: 1, first: 0, ended }
+    }
+
+    fn takes(&self, bytes: u32) -> bool {
+        !self.ended
+            && bytes != 0
+            && bytes <= self.segment_bytes
+            && self.count < limits::DATAGRAMS_IN_A_RUN
+            && self.bytes + bytes <= limits::BYTES_IN_A_RUN
+    }
+
+    fn take(&mut self, bytes: u32) {
+        self.ended = bytes < self.segment_bytes;
+        self.bytes += bytes;
+        self.count += 1;
+    }
+
+    /// The places of its payloads.
+    pub(crate) fn payloads(&self) -> Range<usize> {
+        self.first as usize..(self.first + self.count) as usize
+    }
+}
+
+/// A payload that a rule matched.
+#[derive(Clone, Debug)]
+struct Taken {
+    run: u32,
+    payload: Range<usize>,
+}
+
+/// One batch. Made once and used again.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    taken: Vec<Taken>,
+    runs: Vec<Run>,
+    copies: usize,
+    /// By rule slot, the rule's newest run. An entry holds only if that run is of that rule, so
+    /// nothing has to be cleared between batches.
+    newest: Vec<u32>,
+}
+
+impl Batch {
+    pub(crate) fn new() -> Self {
+        Self {
+            taken: Vec::with_capacity(limits::FRAMES_AT_ONCE),
+            runs: Vec::with_capacity(limits::FRAMES_AT_ONCE),
+            copies: 0,
+            newest: vec![0; mcr_core::limits::RULES],
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.taken.clear();
+        self.runs.clear();
+        self.copies = 0;
+    }
+
+    /// Whether a datagram of the widest fan-out might not fit any more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.taken.len() == limits::FRAMES_AT_ONCE
+            || self.copies + mcr_core::limits::OUTPUTS_PER_RULE > limits::COPIES_AT_ONCE
+    }
+
+    /// Takes a payload, standing at `payload` in its ring, for a rule with that many outputs.
+    pub(crate) fn push(&mut self, rule: RuleSlot, payload: Range<usize>, fan_out: usize) {
+        let bytes = payload.len() as u32;
+        let newest = &mut self.newest[rule.0 as usize];
+        match self.runs.get_mut(*newest as usize) {
+            Some(run) if run.rule == rule && run.takes(bytes) => run.take(bytes),
+            _ => {
+                *newest = self.runs.len() as u32;
+                self.runs.push(Run::opened_by(rule, bytes));
+            }
+        }
+        self.taken.push(Taken { run: *newest, payload });
+        self.copies += fan_out;
+    }
+
+    /// Gives each run its stretch of the list and tells every payload's place in it.
+    pub(crate) fn arrange(&mut self, mut place: impl FnMut(usize, Range<usize>)) {
+        let mut first = 0;
+        for run in &mut self.runs {
+            // Until the end of this function `first` is where the run's next payload goes.
+            run.first = first;
+            first += run.count;
+        }
+        for taken in &self.taken {
+            let run = &mut self.runs[taken.run as usize];
+            place(run.first as usize, taken.payload.clone());
+            run.first += 1;
+        }
+        for run in &mut self.runs {
+            run.first -= run.count;
+        }
+    }
+
+    pub(crate) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Payloads taken.
+    pub(crate) fn len(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// Copies that the rules want of them.
+    pub(crate) fn copies(&self) -> usize {
+        self.copies
+    }
+}
+
+#[cfg(test)]
+mod tests;

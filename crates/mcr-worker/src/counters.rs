@@ -1,0 +1,63 @@
+//! The worker's pen in the ledger. It is the only writer, so counting is a load and a store
+//! without any lock prefix.
+
+use std::sync::atomic::Ordering;
+
+use mcr_core::ledger::{self, CoreCounter, Header, Record};
+use mcr_core::verdict::{DropReason, EgressError};
+use mcr_sys::ledger::LedgerWriter;
+
+/// Writes the ledger.
+#[derive(Debug)]
+pub(crate) struct Counters(LedgerWriter);
+
+impl Counters {
+    pub(crate) fn new(ledger: LedgerWriter) -> Self {
+        Self(ledger)
+    }
+
+    /// Adds to the word at an index of [`mcr_core::ledger`].
+    pub(crate) fn add(&self, word: usize, n: u64) {
+        let word = &self.0[word];
+        word.store(word.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, word: usize, value: u64) {
+        self.0[word].store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn core(&self, counter: CoreCounter, n: u64) {
+        self.add(ledger::core(counter), n);
+    }
+
+    pub(crate) fn dropped(&self, reason: DropReason, n: u64) {
+        self.add(ledger::dropped(reason), n);
+    }
+
+    pub(crate) fn egress_error(&self, error: EgressError, n: u64) {
+        self.add(ledger::egress_error(error), n);
+    }
+
+    pub(crate) fn header(&self, field: Header, value: u64) {
+        // Whoever sees a new generation also sees all that was written before it.
+        self.0[ledger::header(field)].store(value, Ordering::Release);
+    }
+
+    /// Takes a record into use for the thing of that tag, with zero counters; one that is that
+    /// thing's already keeps its counters.
+    pub(crate) fn open(&self, record: Record, tag: u64) {
+        if self.0[record.tag()].load(Ordering::Relaxed) == tag {
+            return;
+        }
+        self.close(record);
+        for word in record.counters() {
+            self.set(word, 0);
+        }
+        self.0[record.tag()].store(tag, Ordering::Release);
+    }
+
+    /// Frees a record.
+    pub(crate) fn close(&self, record: Record) {
+        self.0[record.tag()].store(0, Ordering::Release);
+    }
+}

@@ -1,0 +1,144 @@
+//! From a ring to the outputs: one batch at a time, without allocation, lock or waiting.
+
+use mcr_api::log::Level;
+use mcr_core::forward::forward;
+use mcr_core::ledger::CoreCounter;
+use mcr_core::verdict::{DropReason, Verdict};
+use mcr_sys::gather::GatherBuffer;
+
+use crate::batch::Batch;
+use crate::counters::Counters;
+use crate::egress::EgressTable;
+use crate::ingress::Ingress;
+use crate::limits;
+use crate::log::Log;
+use crate::mechanism::Mechanism;
+use crate::routes::Routes;
+use crate::transmit::{Sources, Transmitter};
+
+/// All that a datagram meets on its way.
+#[derive(Debug)]
+pub(crate) struct DataPlane {
+    pub(crate) routes: Routes,
+    pub(crate) egresses: EgressTable,
+    pub(crate) ingresses: Vec<Ingress>,
+    pub(crate) counters: Counters,
+    batch: Batch,
+    gather: GatherBuffer,
+    transmitter: Transmitter,
+}
+
+/// What the frames of a batch, apart from those that matched, came to.
+#[derive(Default)]
+struct Reading {
+    frames: usize,
+    bytes: u64,
+    drops: [u64; DropReason::COUNT],
+}
+
+impl DataPlane {
+    pub(crate) fn new(counters: Counters) -> Self {
+        Self {
+            routes: Routes::new(),
+            egresses: EgressTable::new(),
+            ingresses: Vec::new(),
+            counters,
+            batch: Batch::new(),
+            gather: GatherBuffer::with_room_for(limits::FRAMES_AT_ONCE),
+            transmitter: Transmitter::new(),
+        }
+    }
+
+    /// Carries one batch from each ring to the outputs; says whether there was any frame.
+    pub(crate) fn turn(&mut self, mechanism: &mut impl Mechanism, log: &Log) -> bool {
+        let mut any = false;
+        for index in 0..self.ingresses.len() {
+            any |= self.carry_batch(index, mechanism, log);
+        }
+        any
+    }
+
+    fn carry_batch(&mut self, index: usize, mechanism: &mut impl Mechanism, log: &Log) -> bool {
+        let reading = self.read_batch(index);
+        if reading.frames == 0 {
+            return false;
+        }
+        let ingress = &mut self.ingresses[index];
+        // Only a full batch leaves more in the ring than it read.
+        let full = reading.frames == limits::FRAMES_AT_ONCE;
+        let in_use = if full { ingress.ring.backlog() } else { reading.frames };
+        ingress.count_batch(reading.frames, in_use, &self.counters);
+        if reading.drops[DropReason::Coalesced.index()] != 0 {
+            tell_coalesced(ingress, log);
+        }
+        self.count_reading(&reading);
+        if self.batch.len() != 0 {
+            self.transmit(index, mechanism);
+        }
+        self.ingresses[index].ring.release(reading.frames);
+        true
+    }
+
+    fn read_batch(&mut self, index: usize) -> Reading {
+        let ingress = &self.ingresses[index];
+        let mut reading = Reading::default();
+        self.batch.clear();
+        while !self.batch.is_full() && reading.frames < limits::FRAMES_AT_ONCE {
+            let Some(frame) = ingress.ring.frame(reading.frames) else {
+                break;
+            };
+            reading.frames += 1;
+            reading.bytes += u64::from(frame.original_len);
+            match forward(&self.routes.table, &ingress.view(&frame)) {
+                Verdict::Forward { rule, payload } => {
+                    let payload = frame.offset + payload.start..frame.offset + payload.end;
+                    self.batch.push(rule, payload, self.routes.fan_out(rule));
+                }
+                Verdict::Drop(reason) => reading.drops[reason.index()] += 1,
+            }
+        }
+        reading
+    }
+
+    fn transmit(&mut self, index: usize, mechanism: &mut impl Mechanism) {
+        let ring = &self.ingresses[index].ring;
+        let mut gather = self.gather.gather(ring, self.batch.len());
+        self.batch.arrange(|place, payload| gather.place(place, payload));
+        let sources = Sources {
+            batch: &self.batch,
+            gather: &gather,
+            routes: &self.routes,
+            counters: &self.counters,
+        };
+        self.transmitter.transmit(&sources, &mut self.egresses, mechanism);
+    }
+
+    fn count_reading(&self, reading: &Reading) {
+        let counters = &self.counters;
+        counters.core(CoreCounter::Batches, 1);
+        counters.core(CoreCounter::FramesRead, reading.frames as u64);
+        counters.core(CoreCounter::BytesRead, reading.bytes);
+        counters.core(CoreCounter::Matched, self.batch.len() as u64);
+        counters.core(CoreCounter::Copies, self.batch.copies() as u64);
+        for &reason in DropReason::ALL {
+            let count = reading.drops[reason.index()];
+            if count != 0 {
+                counters.dropped(reason, count);
+            }
+        }
+    }
+}
+
+/// Says once for each ring what to do about super-frames.
+fn tell_coalesced(ingress: &mut Ingress, log: &Log) {
+    if std::mem::replace(&mut ingress.told_coalesced, true) {
+        return;
+    }
+    let name = &ingress.interface;
+    let message = format!(
+        "{name}: dropping super-frames of several merged datagrams (counted as coalesced); \
+         switch merging off: ethtool -K {name} gro off lro off rx-udp-gro-forwarding off, and for \
+         a sender on this host ethtool -K PEER tx-udp-segmentation off"
+    );
+    log.write(Level::Warn, "ingress", message);
+}

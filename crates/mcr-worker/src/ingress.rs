@@ -1,0 +1,99 @@
+//! The rings that frames come in by.
+
+use std::os::fd::AsFd;
+
+use mcr_core::endpoint::InterfaceName;
+use mcr_core::forward::{ChecksumStatus, Frame};
+use mcr_core::ids::{IfIndex, IngressId};
+use mcr_core::interfaces::LinkLayer;
+use mcr_core::ledger::{Record, RingCounter};
+use mcr_sys::packet::take_statistics;
+use mcr_sys::ring::{Checksum, RingFrame, RxRing};
+
+use crate::counters::Counters;
+
+/// One ingress interface's ring.
+#[derive(Debug)]
+pub(crate) struct Ingress {
+    pub(crate) id: IngressId,
+    pub(crate) ifindex: IfIndex,
+    pub(crate) interface: InterfaceName,
+    pub(crate) link: LinkLayer,
+    pub(crate) ring: RxRing,
+    /// Where it is counted.
+    pub(crate) record: Record,
+    /// The name of its watch.
+    pub(crate) token: u32,
+    /// The synchronisation, or time between two, that last named it.
+    pub(crate) epoch: u32,
+    /// Whether the operator has been told of super-frames.
+    pub(crate) told_coalesced: bool,
+    high_water: usize,
+}
+
+impl Ingress {
+    pub(crate) fn new(opened: Opened, ring: RxRing, epoch: u32) -> Self {
+        let Opened { id, ifindex, interface, link, place } = opened;
+        Self {
+            id,
+            ifindex,
+            interface,
+            link,
+            ring,
+            record: Record::ring(place),
+            token: 1 + place as u32,
+            epoch,
+            told_coalesced: false,
+            high_water: 0,
+        }
+    }
+
+    /// What the decision is made from.
+    pub(crate) fn view<'r>(&self, frame: &RingFrame<'r>) -> Frame<'r> {
+        Frame {
+            bytes: frame.bytes,
+            original_len: frame.original_len,
+            ifindex: self.ifindex,
+            link: self.link,
+            checksum: match frame.checksum {
+                Checksum::Unverified => ChecksumStatus::Unverified,
+                Checksum::Valid => ChecksumStatus::Valid,
+                Checksum::NotFilledIn => ChecksumStatus::NotFilledIn,
+            },
+            vlan_tagged: frame.vlan_tagged,
+            coalesced: frame.coalesced,
+        }
+    }
+
+    /// Counts a batch: so many frames read, so many slots in use before it was read.
+    pub(crate) fn count_batch(&mut self, frames: usize, in_use: usize, counters: &Counters) {
+        counters.add(self.record.of_ring(RingCounter::FramesRead), frames as u64);
+        counters.set(self.record.of_ring(RingCounter::InUse), in_use as u64);
+        if in_use > self.high_water {
+            self.high_water = in_use;
+            counters.set(self.record.of_ring(RingCounter::HighWater), in_use as u64);
+        }
+        if in_use == self.ring.slots() {
+            counters.add(self.record.of_ring(RingCounter::Exhausted), 1);
+        }
+    }
+
+    /// Takes over what the kernel counted since the last time.
+    pub(crate) fn count_statistics(&self, counters: &Counters) {
+        // The only error is that of a closed socket, and this one is open.
+        if let Ok(statistics) = take_statistics(self.ring.as_fd()) {
+            counters.add(self.record.of_ring(RingCounter::Received), statistics.received);
+            counters.add(self.record.of_ring(RingCounter::KernelDrops), statistics.dropped);
+        }
+    }
+}
+
+/// What is said of an ingress socket when it is handed over.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) id: IngressId,
+    pub(crate) ifindex: IfIndex,
+    pub(crate) interface: InterfaceName,
+    pub(crate) link: LinkLayer,
+    pub(crate) place: usize,
+}

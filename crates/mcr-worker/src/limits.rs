@@ -1,0 +1,42 @@
+//! What the loop does at most before it looks up again, each with its reason.
+
+use std::time::Duration;
+
+/// Frames read from one ring in a batch: four full GSO runs of one flow, and well under a
+/// millisecond of work.
+pub(crate) const FRAMES_AT_ONCE: usize = 4 * DATAGRAMS_IN_A_RUN as usize;
+
+/// Copies that one batch may make: one full run at the widest fan-out. Sent singly, at a million a
+/// second, they hold the loop for some 65 ms, a small part of the second after which a worker is
+/// taken to be stuck.
+pub(crate) const COPIES_AT_ONCE: usize =
+    DATAGRAMS_IN_A_RUN as usize * mcr_core::limits::OUTPUTS_PER_RULE;
+
+/// Datagrams in one GSO run: `UDP_MAX_SEGMENTS` of Linux before 6.10 (`linux/udp.h`).
+pub(crate) const DATAGRAMS_IN_A_RUN: u32 = 64;
+
+/// Payload bytes in one GSO run: what one IPv4 packet could carry, 65,535 less IPv4's and UDP's
+/// headers, since the kernel builds the run as one packet.
+pub(crate) const BYTES_IN_A_RUN: u32 = 65_535 - 20 - 8;
+
+/// How often the kernel's ring statistics are read and the loop turns without any event: often
+/// enough for the heartbeat to be seen well within the second after which a worker counts as
+/// stuck.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// How often a busy loop looks for commands: each look is a system call.
+pub(crate) const COMMAND_LOOK: Duration = Duration::from_millis(1);
+
+/// Commands carried out in one turn of the loop.
+pub(crate) const COMMANDS_AT_ONCE: usize = 4;
+
+/// Routes that a commit checks in one turn of the loop for not being part of the new set: some
+/// hundred microseconds of work.
+pub(crate) const SWEEP_AT_ONCE: usize = 4_096;
+
+/// Descriptors in one command.
+pub(crate) const DESCRIPTORS_IN_A_COMMAND: usize = 1;
+
+/// Turns of the loop, each of a full batch a ring, that a stopping worker takes to finish what is
+/// in its rings: as many as empty the largest ring, and then it stops however fast frames come.
+pub(crate) const LAST_TURNS: usize = 32;

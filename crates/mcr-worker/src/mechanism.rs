@@ -1,0 +1,60 @@
+//! How sends and waits reach the kernel. Which way it is, is resolved once at start; from then on
+//! the loop is compiled for that way alone.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use mcr_sys::gather::Gather;
+use mcr_sys::poll::Poll;
+use mcr_sys::send::{Outcome, SendRequest};
+use mcr_sys::uring::Uring;
+
+/// A way of sending and waiting.
+pub(crate) trait Mechanism {
+    /// Sends all and tells how each ended, in order; never waits for room in a queue.
+    fn send_all<'a>(
+        &mut self,
+        gather: &Gather<'_>,
+        sends: impl Iterator<Item = SendRequest<'a>>,
+        done: impl FnMut(usize, Outcome),
+    );
+
+    /// Has [`Self::wait`] end when the descriptor can be read.
+    fn watch(&mut self, token: u32, descriptor: BorrowedFd<'_>);
+
+    /// Ends a watch, before its descriptor is closed.
+    fn unwatch(&mut self, token: u32);
+
+    /// Waits for any watched descriptor, or until the time is over.
+    fn wait(&mut self, timeout: Duration);
+}
+
+macro_rules! mechanism {
+    ($name:ty) => {
+        impl Mechanism for $name {
+            fn send_all<'a>(
+                &mut self,
+                gather: &Gather<'_>,
+                sends: impl Iterator<Item = SendRequest<'a>>,
+                done: impl FnMut(usize, Outcome),
+            ) {
+                Self::send_all(self, gather, sends, done);
+            }
+
+            fn watch(&mut self, token: u32, descriptor: BorrowedFd<'_>) {
+                Self::watch(self, token, descriptor);
+            }
+
+            fn unwatch(&mut self, token: u32) {
+                Self::unwatch(self, token);
+            }
+
+            fn wait(&mut self, timeout: Duration) {
+                Self::wait(self, timeout);
+            }
+        }
+    };
+}
+
+mechanism!(Uring);
+mechanism!(Poll);

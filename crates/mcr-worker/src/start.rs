@@ -1,0 +1,112 @@
+//! From a new process to a running loop.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use mcr_api::log::Level;
+use mcr_api::worker::launch::{
+    COMMANDS_DESCRIPTOR, Io, LEDGER_DESCRIPTOR, LOG_DESCRIPTOR, Mechanism as MechanismKind,
+};
+use mcr_core::ids::WorkerId;
+use mcr_core::ledger::{self, Header};
+use mcr_sys::SetupError;
+use mcr_sys::ledger::LedgerWriter;
+use mcr_sys::poll::Poll;
+use mcr_sys::process;
+use mcr_sys::uring::Uring;
+
+use crate::commands::Commands;
+use crate::counters::Counters;
+use crate::data_plane::DataPlane;
+use crate::log::Log;
+use crate::mechanism::Mechanism;
+use crate::worker::{End, Worker};
+
+/// What the supervisor tells a worker on its command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Arguments {
+    /// The worker's place.
+    pub worker: WorkerId,
+    /// The core to run on.
+    pub core: usize,
+    /// How to send and wait.
+    pub io: Io,
+    /// The supervisor's process id: the worker ends with it.
+    pub parent: u32,
+}
+
+/// Why a worker could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An inherited descriptor is missing, or is not what it should be.
+    #[error("{what}: {cause} (workers are started by mcrd, not by hand)")]
+    Inherited {
+        /// Which descriptor.
+        what: &'static str,
+        /// What is wrong with it.
+        cause: io::Error,
+    },
+    /// The process could not be arranged as a worker.
+    #[error("{0}")]
+    Process(#[from] io::Error),
+    /// A core or mechanism could not be had.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+}
+
+/// Runs a worker until its supervisor ends it or is gone.
+pub fn run(arguments: Arguments) -> Result<(), Error> {
+    // Ending is the supervisor's to say: a signal to the whole process group must not cut off
+    // what is in flight.
+    process::ignore_termination_signals()?;
+    process::die_with_parent(arguments.parent)?;
+    process::pin_to_core(arguments.core)?;
+    let commands = inherit(COMMANDS_DESCRIPTOR, "the command socket")?;
+    let memory = inherit(LEDGER_DESCRIPTOR, "the ledger's memory")?;
+    let log = Log::new(inherit(LOG_DESCRIPTOR, "the log pipe")?, arguments.worker);
+    log.report_panics()?;
+    let ledger = LedgerWriter::map(memory.as_fd(), ledger::WORDS)
+        .map_err(|cause| Error::Inherited { what: "the ledger's memory", cause })?;
+    let begin = Begin { counters: Counters::new(ledger), commands: Commands::new(commands), log };
+    match resolve(arguments.io, &begin.log)? {
+        Some(uring) => begin.work(uring, MechanismKind::Uring),
+        None => begin.work(Poll::new(), MechanismKind::Poll),
+    };
+    Ok(())
+}
+
+fn inherit(number: i32, what: &'static str) -> Result<OwnedFd, Error> {
+    process::adopt_descriptor(number).map_err(|cause| Error::Inherited { what, cause })
+}
+
+/// io_uring, or `None` where `poll` is wanted or has to do.
+fn resolve(io: Io, log: &Log) -> Result<Option<Uring>, Error> {
+    match io {
+        Io::Poll => Ok(None),
+        Io::Uring => Ok(Some(Uring::new()?)),
+        Io::Auto => Ok(Uring::new()
+            .inspect_err(|error| {
+                log.write(Level::Warn, "start", format!("{error}: using poll instead"));
+            })
+            .ok()),
+    }
+}
+
+/// All that a worker begins with but its mechanism.
+struct Begin {
+    counters: Counters,
+    commands: Commands,
+    log: Log,
+}
+
+impl Begin {
+    fn work(self, mechanism: impl Mechanism, kind: MechanismKind) -> End {
+        let Self { counters, commands, log } = self;
+        counters.header(Header::Mechanism, kind.code());
+        counters.header(Header::Heartbeat, process::monotonic_ns());
+        // Last: whoever finds the version finds all the rest.
+        counters.header(Header::Version, ledger::VERSION);
+        let plane = DataPlane::new(counters);
+        Worker { mechanism, plane, commands, log }.run()
+    }
+}

@@ -1,0 +1,108 @@
+//! The worker's loop: frames, then commands, then the clock; waiting only when nothing came.
+
+use std::time::Duration;
+
+use mcr_core::ledger::{CoreCounter, Header};
+use mcr_sys::process::monotonic_ns;
+
+use crate::commands::{Commands, Next};
+use crate::data_plane::DataPlane;
+use crate::limits;
+use crate::log::Log;
+use crate::mechanism::Mechanism;
+
+/// The name of the command socket's watch; rings have those from 1 on.
+pub(crate) const COMMANDS_TOKEN: u32 = 0;
+
+/// Why the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The supervisor asked for it, and all frames that had come in were dealt with.
+    Stopped,
+    /// The supervisor is gone.
+    Orphaned,
+}
+
+/// A worker with its mechanism.
+#[derive(Debug)]
+pub(crate) struct Worker<M> {
+    pub(crate) mechanism: M,
+    pub(crate) plane: DataPlane,
+    pub(crate) commands: Commands,
+    pub(crate) log: Log,
+}
+
+/// Moments of CLOCK_MONOTONIC, in nanoseconds.
+struct Clock {
+    /// When to read the kernel's statistics next.
+    tick_at: u64,
+    /// When a busy loop looks for commands next.
+    commands_at: u64,
+    /// Since when the loop has been other than waiting.
+    busy_since: u64,
+}
+
+impl<M: Mechanism> Worker<M> {
+    /// Relays until the supervisor says stop or is gone.
+    pub(crate) fn run(&mut self) -> End {
+        self.mechanism.watch(COMMANDS_TOKEN, self.commands.descriptor());
+        let now = monotonic_ns();
+        let mut clock = Clock { tick_at: now, commands_at: now, busy_since: now };
+        loop {
+            let now = monotonic_ns();
+            self.plane.counters.header(Header::Heartbeat, now);
+            if now >= clock.tick_at {
+                clock.tick_at = now + nanoseconds(limits::TICK);
+                self.tick();
+            }
+            let mut idle = !self.plane.turn(&mut self.mechanism, &self.log);
+            if idle || now >= clock.commands_at {
+                clock.commands_at = now + nanoseconds(limits::COMMAND_LOOK);
+                match self.commands.turn(&mut self.plane, &mut self.mechanism, &self.log) {
+                    Next::Idle => {}
+                    Next::More => idle = false,
+                    Next::Stop => {
+                        self.finish();
+                        return End::Stopped;
+                    }
+                    Next::Orphaned => return End::Orphaned,
+                }
+            }
+            if idle {
+                self.wait(&mut clock);
+            }
+        }
+    }
+
+    fn wait(&mut self, clock: &mut Clock) {
+        let now = monotonic_ns();
+        self.plane.counters.core(CoreCounter::BusyNs, now - clock.busy_since);
+        self.mechanism.wait(Duration::from_nanos(clock.tick_at.saturating_sub(now)));
+        self.plane.counters.core(CoreCounter::WakeUps, 1);
+        clock.busy_since = monotonic_ns();
+        // Whatever woke the loop, a command may be among it.
+        clock.commands_at = clock.busy_since;
+    }
+
+    fn tick(&mut self) {
+        for ingress in &self.plane.ingresses {
+            ingress.count_statistics(&self.plane.counters);
+        }
+        let dropped = self.log.take_dropped();
+        self.plane.counters.core(CoreCounter::LogRecordsDropped, dropped);
+    }
+
+    /// Sends what has already come in.
+    fn finish(&mut self) {
+        for _ in 0..limits::LAST_TURNS {
+            if !self.plane.turn(&mut self.mechanism, &self.log) {
+                break;
+            }
+        }
+        self.tick();
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
+}
