@@ -1,0 +1,203 @@
+//! The configuration file: TOML, for now only `[[rule]]` tables.
+//!
+//! ```toml
+//! [[rule]]
+//! name = "video"
+//! input = "239.1.1.1:5000@eth0"
+//! source = "10.0.0.7"
+//! outputs = ["239.2.2.2:6000@eth1", { to = "10.9.0.4:7000@eth2", ttl = 8 }]
+//! ```
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use mcr_core::rule::Rule;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::rule::{Key, OutputSpec, RuleSpec, source_address};
+
+/// What the file asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The rules, in the order of the file, each valid by itself.
+    pub rules: Vec<ConfiguredRule>,
+}
+
+/// A rule and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredRule {
+    /// The rule.
+    pub rule: Rule,
+    /// The line of its `[[rule]]`, from 1, for what is found wrong beside the other rules.
+    pub line: usize,
+}
+
+/// What is wrong with a configuration file, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}:{line}: {cause}")]
+pub struct ConfigError {
+    /// The file.
+    pub path: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong; names the key.
+    pub cause: String,
+}
+
+impl Config {
+    /// Reads the file's text; `path` is what messages call it.
+    pub fn parse(text: &str, path: &str) -> Result<Self, ConfigError> {
+        let error = |at: Option<Range<usize>>, cause: String| ConfigError {
+            path: path.into(),
+            line: line_of(text, at.map_or(0, |span| span.start)),
+            cause,
+        };
+        let file: File =
+            toml::from_str(text).map_err(|e| error(e.span(), one_line(e.message())))?;
+        let rules = file.rule.into_iter().map(|table| {
+            let place = table.span();
+            let rule = rule(table.into_inner()).map_err(|e| {
+                let place = e.place.unwrap_or_else(|| place.clone());
+                error(Some(place), e.cause)
+            })?;
+            Ok(ConfiguredRule { rule, line: line_of(text, place.start) })
+        });
+        Ok(Self { rules: rules.collect::<Result<_, _>>()? })
+    }
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    rule: Vec<Spanned<RuleTable>>,
+}
+
+/// A [`RuleSpec`] whose parts know where they stand.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleTable {
+    name: Option<Spanned<String>>,
+    input: Spanned<String>,
+    #[serde(default, deserialize_with = "source_address")]
+    source: Option<IpAddr>,
+    outputs: Vec<Spanned<OutputSpec>>,
+}
+
+/// What is wrong with a rule; without a place, it is the rule as a whole.
+struct Misplaced {
+    place: Option<Range<usize>>,
+    cause: String,
+}
+
+fn rule(table: RuleTable) -> Result<Rule, Misplaced> {
+    let name_place = table.name.as_ref().map(Spanned::span);
+    let input_place = table.input.span();
+    let output_places: Vec<_> = table.outputs.iter().map(Spanned::span).collect();
+    let spec = RuleSpec {
+        name: table.name.map(Spanned::into_inner),
+        input: table.input.into_inner(),
+        source: table.source,
+        outputs: table.outputs.into_iter().map(Spanned::into_inner).collect(),
+    };
+    Rule::try_from(spec).map_err(|error| Misplaced {
+        place: match error.key {
+            Key::Name => name_place,
+            Key::Input => Some(input_place),
+            Key::Output(place) => output_places.get(place).cloned(),
+            Key::Rule => None,
+        },
+        cause: error.to_string(),
+    })
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
+}
+
+fn one_line(message: &str) -> String {
+    message.lines().collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"
+[[rule]]
+name = "video"
+input = "239.1.1.1:5000@eth0"
+source = "10.0.0.7"
+outputs = ["239.2.2.2:6000@eth1", { to = "10.9.0.4:7000@eth2", ttl = 8 }]
+
+[[rule]]
+input = "[ff3e::1234]:5000@eth0"
+outputs = [
+    "[ff3e::1235]:5000@eth1,dscp=46",
+]
+"#;
+
+    #[test]
+    fn reads_rules_with_their_lines() {
+        let config = Config::parse(WHOLE, "mcr.toml").unwrap();
+        let [video, v6] = config.rules.as_slice() else {
+            panic!("two rules: {config:?}");
+        };
+        assert_eq!((video.line, v6.line), (2, 8));
+        assert_eq!(video.rule.name.as_ref().unwrap().as_str(), "video");
+        assert_eq!(video.rule.outputs[1].options.ttl, 8);
+        assert_eq!(v6.rule.outputs[0].options.dscp, 46);
+        assert_eq!(Config::parse("", "mcr.toml").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn an_error_names_file_line_and_key() {
+        let error = |from: &str, to: &str| {
+            let text = WHOLE.replacen(from, to, 1);
+            assert_ne!(text, WHOLE);
+            Config::parse(&text, "mcr.toml").unwrap_err().to_string()
+        };
+        assert_eq!(
+            error("eth0\"", "\""),
+            "mcr.toml:4: input: \"\" is not an interface name (1 to 15 characters, no space, '/', \
+             ':' or '@')"
+        );
+        assert_eq!(
+            error("dscp=46", "dcsp=46"),
+            "mcr.toml:11: output 1: \"dcsp=46\" is not an option of an output; there are ttl=N, \
+             dscp=N, source=ADDRESS, source-port=N and loop"
+        );
+        assert_eq!(
+            error("ttl = 8", "ttl = 0"),
+            "mcr.toml:2: rule: TTL 0 for output 10.9.0.4:7000: its datagrams would not leave the \
+             host"
+        );
+        assert_eq!(
+            error("source =", "sauce ="),
+            "mcr.toml:5: unknown field `sauce`, expected one of `name`, `input`, `source`, \
+             `outputs`"
+        );
+        assert_eq!(
+            error("\"10.0.0.7\"", "\"ten\""),
+            "mcr.toml:5: source \"ten\" is not an IPv4 or IPv6 address, such as 10.0.0.7"
+        );
+        assert_eq!(
+            error("\"video\"", "\"17\""),
+            "mcr.toml:3: name: \"17\" is no rule name: 1 to 64 characters without space, and not \
+             only digits"
+        );
+        assert_eq!(
+            error("[[rule]]", "[steering]\n[[rule]]"),
+            "mcr.toml:2: unknown field `steering`, expected `rule`"
+        );
+    }
+
+    #[test]
+    fn broken_toml_is_one_line() {
+        let error = Config::parse("[[rule]]\ninput = \n", "mcr.toml").unwrap_err();
+        assert_eq!(error.line, 2);
+        assert_eq!(error.to_string().lines().count(), 1);
+    }
+}

@@ -1,0 +1,28 @@
+//! The control protocol: one JSON object a line over a Unix stream socket, requests answered in
+//! order.
+
+mod answer;
+mod error;
+mod request;
+mod response;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+pub use crate::worker::launch::Mechanism;
+pub use answer::{
+    Added, Answer, Removed, RuleState, RuleStatus, Rules, Version, WorkerState, WorkerStatus,
+    Workers,
+};
+pub use error::{ErrorBody, ErrorCode};
+pub use request::{Command, RefusedRequest, Request, RuleReference};
+pub use response::Response;
+pub use stats::{
+    CoreReport, CoreStats, OutputStats, Rates, RingClass, RingStats, RuleStats, Stats, Unaccounted,
+};
+
+/// Rises with every change that an old client or daemon would misunderstand.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Where the daemon listens unless told otherwise.
+pub const DEFAULT_CONTROL_PATH: &str = "/run/mcr/control.sock";

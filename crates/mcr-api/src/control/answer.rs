@@ -1,0 +1,156 @@
+//! The answers to commands other than `GetStats`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Stats;
+use crate::rule::RuleSpec;
+use crate::worker::launch::Mechanism;
+
+/// Any answer, as the daemon writes it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// To `GetVersion`.
+    Version(Version),
+    /// To `AddRule`.
+    Added(Added),
+    /// To `RemoveRule`.
+    Removed(Removed),
+    /// To `ListRules`.
+    Rules(Rules),
+    /// To `ListWorkers`.
+    Workers(Workers),
+    /// To `GetStats`.
+    Stats(Box<Stats>),
+}
+
+/// Who answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// The daemon's version.
+    pub version: String,
+    /// Its [`PROTOCOL_VERSION`](super::PROTOCOL_VERSION).
+    pub protocol: u32,
+}
+
+/// A rule is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Added {
+    /// Its id.
+    pub rule: u64,
+    /// Whether it is new; `false` where the identical rule was held already.
+    pub created: bool,
+    /// Whether every live worker has it; `false` where the answer did not wait any longer.
+    pub applied: bool,
+    /// Whether it can relay.
+    pub state: RuleState,
+    /// What keeps it or one of its outputs from relaying.
+    pub problems: Vec<String>,
+}
+
+/// A rule is held no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// The id that it had.
+    pub rule: u64,
+    /// Whether every live worker has dropped it.
+    pub applied: bool,
+}
+
+/// Every rule, in the order of ids.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// The rules.
+    pub rules: Vec<RuleStatus>,
+}
+
+/// A rule and how it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleStatus {
+    /// Its id.
+    pub id: u64,
+    /// What it says.
+    #[serde(flatten)]
+    pub rule: RuleSpec,
+    /// Whether it can relay.
+    pub state: RuleState,
+    /// What keeps it or one of its outputs from relaying; may be there in either state.
+    pub problems: Vec<String>,
+}
+
+/// Whether a rule can relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleState {
+    /// Its input is being read.
+    Active,
+    /// It waits for its input's interface.
+    Pending,
+}
+
+impl fmt::Display for RuleState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// Every worker, in the order of numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workers {
+    /// The generation that the workers should have.
+    pub generation: u64,
+    /// The workers.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// How a worker is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its number, from 0.
+    pub worker: u32,
+    /// The processor that it is pinned to.
+    pub core: u32,
+    /// Its process; `None` while there is none.
+    pub pid: Option<u32>,
+    /// What it is doing.
+    pub state: WorkerState,
+    /// How it reaches the kernel; `None` until it has said so.
+    pub io: Option<Mechanism>,
+    /// The last generation that it has applied whole.
+    pub generation: u64,
+    /// Whether it holds exactly what it should.
+    pub in_sync: bool,
+    /// How many rules it holds.
+    pub rules: u64,
+    /// Milliseconds since its loop last turned; `None` before it first did.
+    pub heartbeat_age_ms: Option<u64>,
+    /// How often it has been replaced.
+    pub restarts: u64,
+    /// How the last one ended, such as `killed by signal 9`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<String>,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerState {
+    /// Its process is being set up.
+    Starting,
+    /// It relays.
+    Running,
+    /// It relays, and is being sent the full rule set.
+    Resyncing,
+    /// It died repeatedly, and the next start is being held back.
+    BackingOff,
+    /// It finishes what is in flight.
+    Stopping,
+}
+
+impl fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}

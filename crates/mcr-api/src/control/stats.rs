@@ -1,0 +1,235 @@
+//! The answer to `GetStats`: every counter since the daemon's start, and the rates of the last
+//! second.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::worker::launch::Mechanism;
+
+/// Every counter. Counters without a unit in their name count datagrams, frames or events.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Seconds since the daemon's start.
+    pub uptime_s: f64,
+    /// The sum over the cores.
+    pub totals: CoreStats,
+    /// Rates over all cores.
+    pub rates: Rates,
+    /// What the totals leave open.
+    pub unaccounted: Unaccounted,
+    /// Each worker's counters.
+    pub cores: Vec<CoreReport>,
+    /// Each receive ring.
+    pub rings: Vec<RingStats>,
+    /// Each rule.
+    pub rules: Vec<RuleStats>,
+}
+
+/// What one core, or all of them, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoreStats {
+    /// Frames that passed the sockets' filters, those dropped by the kernel included.
+    pub received: u64,
+    /// Of these, frames that the kernel dropped because a ring was full.
+    pub kernel_drops: u64,
+    /// Frames read from the rings.
+    pub frames_read: u64,
+    /// Their bytes, from the link-layer header on.
+    pub bytes_read: u64,
+    /// Frames that a rule matched.
+    pub matched: u64,
+    /// Copies that the matched rules wanted sent: the sum of their fan-out.
+    pub copies: u64,
+    /// Copies that the kernel took.
+    pub sent: u64,
+    /// Their payload bytes.
+    pub sent_bytes: u64,
+    /// Frames not forwarded, by the name of the reason (`mcr_core::verdict::DropReason`); every
+    /// reason is present.
+    pub drops: BTreeMap<String, u64>,
+    /// Copies not sent, by the name of the reason (`mcr_core::verdict::EgressError`); every reason
+    /// is present.
+    pub errors: BTreeMap<String, u64>,
+    /// Batches of frames read.
+    pub batches: u64,
+    /// Send operations; a run of many copies sent as one by GSO is one.
+    pub sends: u64,
+    /// Waits that ended.
+    pub wake_ups: u64,
+    /// Nanoseconds spent other than waiting.
+    pub busy_ns: u64,
+    /// GSO runs that the kernel refused and that went singly.
+    pub gso_refused: u64,
+    /// Commands carried out.
+    pub commands: u64,
+    /// Commands that could not be understood or done.
+    pub commands_refused: u64,
+    /// Log records lost because the pipe was full.
+    pub log_records_dropped: u64,
+}
+
+impl CoreStats {
+    /// Takes another's counters in.
+    pub fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.kernel_drops += other.kernel_drops;
+        self.frames_read += other.frames_read;
+        self.bytes_read += other.bytes_read;
+        self.matched += other.matched;
+        self.copies += other.copies;
+        self.sent += other.sent;
+        self.sent_bytes += other.sent_bytes;
+        add_each(&mut self.drops, &other.drops);
+        add_each(&mut self.errors, &other.errors);
+        self.batches += other.batches;
+        self.sends += other.sends;
+        self.wake_ups += other.wake_ups;
+        self.busy_ns += other.busy_ns;
+        self.gso_refused += other.gso_refused;
+        self.commands += other.commands;
+        self.commands_refused += other.commands_refused;
+        self.log_records_dropped += other.log_records_dropped;
+    }
+
+    /// What these counters leave open.
+    pub fn unaccounted(&self) -> Unaccounted {
+        let rest = |whole: u64, parts: u64| whole.wrapping_sub(parts).cast_signed();
+        let drops: u64 = self.drops.values().sum();
+        let errors: u64 = self.errors.values().sum();
+        Unaccounted {
+            received: rest(self.received, self.frames_read + self.kernel_drops),
+            frames: rest(self.frames_read, self.matched + drops),
+            copies: rest(self.copies, self.sent + errors),
+        }
+    }
+}
+
+fn add_each(sums: &mut BTreeMap<String, u64>, others: &BTreeMap<String, u64>) {
+    for (name, count) in others {
+        *sums.entry(name.clone()).or_default() += count;
+    }
+}
+
+/// The accounting identity's three differences. All are 0 when no datagram is on its way; a reader
+/// of a running relay sees the few in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unaccounted {
+    /// Received, less those read and those dropped by the kernel: frames that wait in the rings.
+    pub received: i64,
+    /// Frames read, less those matched and those dropped.
+    pub frames: i64,
+    /// Copies wanted, less those sent and those that failed.
+    pub copies: i64,
+}
+
+/// Events a second, over the last second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Frames received, those dropped by the kernel included.
+    pub received_per_s: f64,
+    /// Frames that a rule matched.
+    pub matched_per_s: f64,
+    /// Copies sent.
+    pub sent_per_s: f64,
+    /// Payload bits sent.
+    pub sent_bits_per_s: f64,
+    /// Frames not forwarded, for every reason.
+    pub drops_per_s: f64,
+    /// Copies not sent, for every reason.
+    pub errors_per_s: f64,
+    /// Frames dropped by the kernel.
+    pub kernel_drops_per_s: f64,
+}
+
+/// One worker's counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoreReport {
+    /// The worker's number.
+    pub worker: u32,
+    /// The processor that it is pinned to.
+    pub core: u32,
+    /// How it reaches the kernel; `None` until it has said so.
+    pub io: Option<Mechanism>,
+    /// What it counted.
+    #[serde(flatten)]
+    pub counters: CoreStats,
+}
+
+/// The receive ring of one worker on one interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingStats {
+    /// The worker's number.
+    pub worker: u32,
+    /// The interface's name.
+    pub interface: String,
+    /// The ring's class.
+    pub class: RingClass,
+    /// Its slots.
+    pub slots: u64,
+    /// Bytes of a slot.
+    pub slot_bytes: u64,
+    /// Slots that held unread frames when last looked.
+    pub in_use: u64,
+    /// The most slots ever seen in use.
+    pub high_water: u64,
+    /// How often every slot was found in use.
+    pub exhausted: u64,
+    /// Frames that passed the socket's filter, those dropped by the kernel included.
+    pub received: u64,
+    /// Of these, frames that the kernel dropped for want of a slot.
+    pub kernel_drops: u64,
+    /// Frames read from the ring.
+    pub frames_read: u64,
+}
+
+/// The size of a ring's slots, by the interface's MTU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RingClass {
+    /// 2 KiB.
+    Small,
+    /// 4 KiB.
+    Standard,
+    /// 16 KiB.
+    Jumbo,
+}
+
+/// What one rule relayed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RuleStats {
+    /// The rule's id.
+    pub id: u64,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its input, and the source of an (S,G) rule: `239.1.1.1:5000@eth0 from 10.0.0.7`.
+    pub input: String,
+    /// Datagrams that matched.
+    pub packets: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// Datagrams a second.
+    pub packets_per_s: f64,
+    /// Payload bits a second.
+    pub bits_per_s: f64,
+    /// Its outputs, in the order of the rule.
+    pub outputs: Vec<OutputStats>,
+}
+
+/// What went to one output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputStats {
+    /// The output: `ADDRESS:PORT@INTERFACE`.
+    pub to: String,
+    /// Copies that the kernel took.
+    pub sent: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// Copies a second.
+    pub sent_per_s: f64,
+    /// Copies not sent, by the name of the reason; only reasons that occurred.
+    pub errors: BTreeMap<String, u64>,
+    /// Reports from the network (ICMP destination unreachable) that a copy sent did not arrive.
+    pub unreachable: u64,
+}

@@ -1,0 +1,155 @@
+//! What the supervisor tells a worker: one JSON object, with the descriptors that it is about, a
+//! message of a `SOCK_SEQPACKET` socket pair.
+//!
+//! Whatever a message says is checked while it is read: no number that [`decode`] lets through is
+//! outside the ledger's places, so that a bad message is refused and never a panic.
+
+mod chunks;
+pub mod launch;
+mod route;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::net::SocketAddr;
+
+use mcr_core::endpoint::InterfaceName;
+use mcr_core::ids::{EgressId, IfIndex, IngressId, RuleId, RuleSlot};
+use mcr_core::interfaces::LinkLayer;
+use mcr_core::route::Route;
+use serde::{Deserialize, Serialize};
+
+use crate::limits::MAX_MESSAGE_BYTES;
+use crate::log::Level;
+
+pub use chunks::sync_chunks;
+
+/// One command and the generation of the desired state that it leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerMessage {
+    /// What the worker's ledger says once the command is carried out.
+    pub generation: u64,
+    /// What to do.
+    pub command: WorkerCommand,
+}
+
+/// What a worker is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum WorkerCommand {
+    /// Read frames from the packet socket that comes with the message.
+    OpenIngress(Ingress),
+    /// Stop reading from an ingress socket and close it.
+    CloseIngress {
+        /// Which.
+        #[serde(with = "wire::ingress_id")]
+        ingress: IngressId,
+    },
+    /// Send by the UDP socket that comes with the message, where routes say so.
+    OpenEgress {
+        /// What routes call it.
+        #[serde(with = "wire::egress_id")]
+        egress: EgressId,
+        /// The interface's MTU in bytes, which bounds the segments of a GSO run.
+        mtu: u32,
+        /// The address and port that it is bound to, by which own transmissions are known.
+        source: SocketAddr,
+    },
+    /// Close an egress socket; no route names it any more.
+    CloseEgress {
+        /// Which.
+        #[serde(with = "wire::egress_id")]
+        egress: EgressId,
+    },
+    /// Take a route in, in place of the one that has its slot.
+    AddRule {
+        /// The route.
+        #[serde(with = "route")]
+        route: Route,
+    },
+    /// Drop a route.
+    RemoveRule {
+        /// Its slot.
+        #[serde(with = "wire::rule_slot")]
+        slot: RuleSlot,
+        /// The rule that must be there; another one stays.
+        #[serde(with = "wire::rule_id")]
+        id: RuleId,
+    },
+    /// The full set of routes follows; relay by the present one until it is whole.
+    SyncBegin,
+    /// Some of that set.
+    SyncRules {
+        /// The routes, at most [`ROUTES_PER_MESSAGE`](crate::limits::ROUTES_PER_MESSAGE), with
+        /// at most [`OUTPUTS_PER_MESSAGE`](crate::limits::OUTPUTS_PER_MESSAGE) together.
+        #[serde(with = "route::list")]
+        routes: Vec<Route>,
+    },
+    /// The set is whole: relay by it from now on.
+    SyncCommit,
+    /// Let log records of this level and above through.
+    SetLogLevel {
+        /// The level.
+        level: Level,
+    },
+    /// Finish what is in flight and exit.
+    Stop,
+}
+
+/// A packet socket with its receive ring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ingress {
+    /// What it is called when it is to be closed.
+    #[serde(with = "wire::ingress_id")]
+    pub ingress: IngressId,
+    /// Which of the ledger's ring records is its own, below `mcr_core::limits::INGRESSES`.
+    #[serde(with = "wire::ring_place")]
+    pub place: usize,
+    /// The interface's number.
+    #[serde(with = "wire::ifindex")]
+    pub ifindex: IfIndex,
+    /// The interface's name, for log records.
+    #[serde(with = "wire::interface")]
+    pub interface: InterfaceName,
+    /// What its frames start with.
+    #[serde(with = "wire::LinkLayerDef")]
+    pub link: LinkLayer,
+    /// The interface's MTU in bytes.
+    pub mtu: u32,
+    /// Bytes of a ring slot.
+    #[serde(deserialize_with = "wire::not_zero")]
+    pub slot_bytes: u32,
+    /// Slots of the ring.
+    #[serde(deserialize_with = "wire::not_zero")]
+    pub slots: u32,
+}
+
+/// The message's bytes, at most [`MAX_MESSAGE_BYTES`] for every legal route, and for the routes of
+/// [`sync_chunks`].
+///
+/// # Panics
+/// If the output slots of a route do not follow each other: the message holds only the first.
+pub fn encode(message: &WorkerMessage) -> Vec<u8> {
+    serde_json::to_vec(message).expect("text and numbers always become JSON")
+}
+
+/// Reads a message.
+pub fn decode(bytes: &[u8]) -> Result<WorkerMessage, DecodeError> {
+    if bytes.len() > MAX_MESSAGE_BYTES {
+        return Err(DecodeError::TooLong(bytes.len()));
+    }
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// Why a message is not one.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Longer than [`MAX_MESSAGE_BYTES`].
+    #[error("a message of {0} bytes: at most {MAX_MESSAGE_BYTES} are read")]
+    TooLong(usize),
+    /// Not JSON, not of the expected form, or a number that no supervisor gives.
+    #[error("not a worker command: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
