@@ -1,0 +1,203 @@
+use serde_json::json;
+
+use super::*;
+
+const LIST: Action = Action::List;
+const STATS: Action = Action::Stats;
+
+fn output_of(action: &Action, body: Value) -> String {
+    let shown = text(action, body).unwrap();
+    assert_eq!(shown.notes, [""; 0]);
+    shown.output
+}
+
+fn video() -> Value {
+    json!({
+        "id": 7,
+        "name": "video",
+        "input": "239.1.1.1:5000@eth0",
+        "source": "10.0.0.7",
+        "outputs": [
+            "239.2.2.2:6000@eth1",
+            {"to": "10.9.0.4:7000@eth2", "ttl": 8, "source_port": 5000, "loop": true},
+        ],
+        "state": "active",
+        "problems": ["eth2 does not exist"],
+    })
+}
+
+#[test]
+fn rules_are_listed() {
+    let plain = json!({
+        "id": 12,
+        "input": "[ff3e::1234]:5000@eth0",
+        "outputs": ["[ff3e::1235]:5000@eth1"],
+        "state": "pending",
+        "problems": [],
+    });
+    assert_eq!(
+        output_of(&LIST, json!({"rules": [video(), plain]})),
+        "\
+ID  NAME   STATE    INPUT                   OUTPUTS
+ 7  video  active   239.1.1.1:5000@eth0     239.2.2.2:6000@eth1
+                    from 10.0.0.7           10.9.0.4:7000@eth2,ttl=8,source-port=5000,loop
+12         pending  [ff3e::1234]:5000@eth0  [ff3e::1235]:5000@eth1
+rule 7: eth2 does not exist
+"
+    );
+    assert_eq!(output_of(&LIST, json!({"rules": []})), "no rules\n");
+}
+
+#[test]
+fn workers_are_listed() {
+    let body = json!({"generation": 5, "workers": [
+        {
+            "worker": 0, "core": 0, "pid": 4711, "state": "running", "io": "io_uring",
+            "generation": 5, "in_sync": true, "rules": 3, "heartbeat_age_ms": 12, "restarts": 0,
+        },
+        {
+            "worker": 1, "core": 1, "pid": null, "state": "backing_off", "io": null,
+            "generation": 4, "in_sync": false, "rules": 0, "heartbeat_age_ms": null,
+            "restarts": 13, "last_exit": "signal 9",
+        },
+    ]});
+    assert_eq!(
+        output_of(&Action::Workers, body),
+        "\
+WORKER  CORE   PID  STATE        IO        SYNC  RULES   BEAT  RESTARTS  LAST EXIT
+     0     0  4711  running      io_uring  yes       3  12 ms         0  -
+     1     1     -  backing_off  -         no        0      -        13  signal 9
+"
+    );
+}
+
+fn stats_body() -> Value {
+    let counters = json!({
+        "received": 1_000_110, "kernel_drops": 7, "frames_read": 1_000_103,
+        "bytes_read": 0, "matched": 1_000_093, "copies": 2_000_186, "sent": 2_000_183,
+        "sent_bytes": 0, "drops": {"no_rule": 9, "truncated": 1, "own": 0},
+        "errors": {"queue_full": 3, "no_route": 0}, "batches": 0, "sends": 0, "wake_ups": 0,
+        "busy_ns": 12_340_000_000_u64, "gso_refused": 0, "commands": 0, "commands_refused": 0,
+        "log_records_dropped": 0,
+    });
+    let mut core = counters.clone();
+    core["worker"] = json!(0);
+    core["core"] = json!(2);
+    core["io"] = json!("poll");
+    json!({
+        "uptime_s": 61.4,
+        "totals": counters,
+        "rates": {
+            "received_per_s": 50_000.4, "matched_per_s": 50_000.0, "sent_per_s": 100_000.0,
+            "sent_bits_per_s": 8.0e8, "drops_per_s": 0.5, "errors_per_s": 0.0,
+            "kernel_drops_per_s": 0.0,
+        },
+        "unaccounted": {"received": 0, "frames": 0, "copies": 0},
+        "cores": [core],
+        "rings": [{
+            "worker": 0, "interface": "eth0", "class": "standard", "slots": 1024,
+            "slot_bytes": 4096, "in_use": 3, "high_water": 90, "exhausted": 0,
+            "received": 1_000_110, "kernel_drops": 7, "frames_read": 1_000_103,
+        }],
+        "rules": [{
+            "id": 7, "name": "video", "input": "239.1.1.1:5000@eth0", "packets": 1_000_093,
+            "bytes": 0, "packets_per_s": 50_000.0, "bits_per_s": 4.0e8,
+            "outputs": [
+                {"to": "239.2.2.2:6000@eth1", "sent": 1_000_090, "bytes": 0,
+                 "sent_per_s": 50_000.0, "errors": {"queue_full": 3}, "unreachable": 0},
+                {"to": "10.9.0.4:7000@eth2", "sent": 1_000_093, "bytes": 0,
+                 "sent_per_s": 50_000.0, "errors": {}, "unreachable": 2},
+            ],
+        }],
+    })
+}
+
+#[test]
+fn stats_follow_a_datagrams_way() {
+    assert_eq!(
+        output_of(&STATS, stats_body()),
+        "\
+UP 61 s                  TOTAL  PER SECOND
+received               1000110       50000
+dropped by the kernel        7           0
+matched                1000093       50000
+dropped                     10         0.5
+sent                   2000183      100000
+not sent                     3           0
+bits sent                           800.0M
+
+FRAMES DROPPED  TOTAL
+no_rule             9
+truncated           1
+
+COPIES NOT SENT  TOTAL
+queue_full           3
+
+WORKER  CORE  IO    RECEIVED  MATCHED  DROPPED     SENT  NOT SENT  BUSY S
+     0     2  poll   1000110  1000093       10  2000183         3    12.3
+
+WORKER  INTERFACE  SLOTS  KIB  IN USE  HIGH  FULL  RECEIVED  DROPPED
+     0  eth0        1024    4       3    90     0   1000110        7
+
+RULE     INPUT, OUTPUTS          PACKETS  PER S   BIT/S  NOT SENT
+7 video  239.1.1.1:5000@eth0     1000093  50000  400.0M
+         -> 239.2.2.2:6000@eth1  1000090  50000          queue_full 3
+         -> 10.9.0.4:7000@eth2   1000093  50000          unreachable 2
+"
+    );
+}
+
+#[test]
+fn an_added_rules_id_stands_alone() {
+    let add = crate::args::parse(&["add", "239.1.1.1:5000@eth0", "--to", "10.0.0.1:1@eth1"]);
+    let body = |created, applied, state, problems| {
+        json!({"rule": 7, "created": created, "applied": applied, "state": state,
+            "problems": problems})
+    };
+    let good = body(true, true, "active", json!([]));
+    assert_eq!(output_of(&add.action, good), "7\n");
+    let problems = json!(["eth0 does not exist"]);
+    let shown = text(&add.action, body(false, false, "pending", problems)).unwrap();
+    assert_eq!(shown.output, "7\n");
+    assert_eq!(
+        shown.notes,
+        [
+            "the same rule is there already: 7",
+            "rule 7 has not reached every worker yet",
+            "rule 7 (pending): eth0 does not exist",
+        ]
+    );
+}
+
+#[test]
+fn a_removal_is_confirmed() {
+    let remove = crate::args::parse(&["remove", "video"]);
+    let shown = text(&remove.action, json!({"rule": 7, "applied": false})).unwrap();
+    assert_eq!(shown.output, "removed rule 7\n");
+    assert_eq!(shown.notes, ["not every worker has dropped rule 7 yet"]);
+}
+
+#[test]
+fn both_versions_are_shown() {
+    let body = |protocol| json!({"version": "9.9.9", "protocol": protocol});
+    let client = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        output_of(&Action::Version, body(PROTOCOL_VERSION)),
+        format!("mcrctl {client}\nmcrd   9.9.9\n")
+    );
+    let later = text(&Action::Version, body(99)).unwrap();
+    assert!(later.notes[0].contains("the daemon 99"), "{later:?}");
+}
+
+#[test]
+fn json_is_one_document_with_all_that_came() {
+    let body = json!({"rules": [video()], "of_a_later_version": 1});
+    let shown = json(&body);
+    assert_eq!(serde_json::from_str::<Value>(&shown.output).unwrap(), body);
+    assert!(shown.output.ends_with("}\n"));
+}
+
+#[test]
+fn another_answer_is_an_error() {
+    assert!(text(&STATS, json!({"rules": []})).is_err());
+}
