@@ -11,6 +11,7 @@ use mcr_core::ids::{EgressId, IngressId, RuleSlot};
 use mcr_core::ledger::{CoreCounter, Header, RingCounter};
 use mcr_core::route::{Fingerprint, Kind, Route};
 use mcr_sys::packet::RingGeometry;
+use mcr_sys::process::monotonic_ns;
 use mcr_sys::ring::RxRing;
 use mcr_sys::seqpacket;
 
@@ -69,7 +70,8 @@ impl Commands {
         log: &Log,
     ) -> Next {
         let mut next = self.sweep(plane, mechanism);
-        for _ in 0..limits::COMMANDS_AT_ONCE {
+        let until = monotonic_ns() + limits::COMMANDS_FOR.as_nanos() as u64;
+        while monotonic_ns() < until {
             let received =
                 seqpacket::recv(self.socket.as_fd(), &mut self.buffer, &mut self.descriptors);
             let message = match received {

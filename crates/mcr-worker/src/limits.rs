@@ -27,8 +27,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// How often a busy loop looks for commands: each look is a system call.
 pub(crate) const COMMAND_LOOK: Duration = Duration::from_millis(1);
 
-/// Commands carried out in one turn of the loop.
-pub(crate) const COMMANDS_AT_ONCE: usize = 4;
+/// How long one turn of the loop goes on with commands once it has begun one: the longest single
+/// command takes about as much again, and the two stay within a millisecond.
+pub(crate) const COMMANDS_FOR: Duration = Duration::from_micros(400);
 
 /// Routes that a commit checks in one turn of the loop for not being part of the new set: some
 /// hundred microseconds of work.
