@@ -1,0 +1,139 @@
+//! Runs the real daemon in a namespace, watches its log and speaks to it.
+
+mod log;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::namespace::Namespace;
+use crate::{limits, program, wait};
+use log::Log;
+
+/// A running `mcrd` with a control socket in a directory of its own. Dropped: killed.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    log: Log,
+    control_path: PathBuf,
+    // Removed when the daemon is dropped.
+    _directory: TempDir,
+}
+
+impl Daemon {
+    /// Starts the daemon with `arguments` beside `--control`, and waits until it is ready.
+    pub fn start(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
+        let directory = TempDir::with_prefix("mcr-lab-")?;
+        let control_path = directory.path().join("control.sock");
+        let mut command = Command::new(program::mcrd()?);
+        command.arg("--control").arg(&control_path).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = namespace.spawn(command).context("starting mcrd")?;
+        let log = Log::follow(child.stderr.take().context("mcrd's standard error is piped")?)?;
+        let mut daemon = Self { child, log, control_path, _directory: directory };
+        daemon.wait_until_ready()?;
+        Ok(daemon)
+    }
+
+    /// Process id of the supervisor.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Path of the control socket.
+    pub fn control_path(&self) -> &Path {
+        &self.control_path
+    }
+
+    /// The lines logged so far.
+    pub fn log_lines(&self) -> Vec<String> {
+        self.log.lines()
+    }
+
+    /// Whether a line logged so far contains `text`.
+    pub fn log_contains(&self, text: &str) -> bool {
+        self.log.contains(text)
+    }
+
+    /// Waits until a logged line contains `text`.
+    pub fn wait_for_log(&self, text: &str, timeout: Duration) -> Result<()> {
+        ensure!(self.log.wait_for(text, timeout), "no \"{text}\" in the log:\n{}", self.log);
+        Ok(())
+    }
+
+    /// Opens a connection to the control socket, for a test that misbehaves on it.
+    pub fn connect(&self) -> Result<UnixStream> {
+        let stream = UnixStream::connect(&self.control_path)
+            .with_context(|| format!("connecting to {}", self.control_path.display()))?;
+        stream.set_read_timeout(Some(limits::CONTROL_ANSWER))?;
+        stream.set_write_timeout(Some(limits::CONTROL_ANSWER))?;
+        Ok(stream)
+    }
+
+    /// Sends one request, a JSON object, and returns the answer, `ok` or `error`.
+    pub fn control(&self, request: &str) -> Result<Value> {
+        let mut stream = self.connect()?;
+        // One line per request: a request written over several lines becomes one.
+        let request: Value = serde_json::from_str(request).context("the request is not JSON")?;
+        stream.write_all(format!("{request}\n").as_bytes())?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).context("reading the answer")?;
+        serde_json::from_str(&answer).with_context(|| format!("the answer {answer:?}"))
+    }
+
+    /// Runs `mcrctl` against this daemon.
+    pub fn mcrctl(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = Command::new(program::mcrctl()?);
+        command.arg("--control").arg(&self.control_path).args(arguments);
+        command.stdin(Stdio::null()).output().context("running mcrctl")
+    }
+
+    /// Asks the daemon to stop (SIGTERM) and waits until it has.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        self.wait_for_exit(limits::DAEMON_STOP)
+    }
+
+    /// Sends the supervisor a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(Pid::from_raw(self.child.id() as i32), signal).context("signalling mcrd")
+    }
+
+    /// Waits until the daemon has ended.
+    pub fn wait_for_exit(&mut self, timeout: Duration) -> Result<ExitStatus> {
+        let mut status = None;
+        wait::until("mcrd ends", timeout, || {
+            status = self.child.try_wait()?;
+            Ok(status.is_some())
+        })
+        .with_context(|| format!("its log:\n{}", self.log))?;
+        status.context("the wait ends with a status")
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let deadline = limits::DAEMON_READY;
+        if self.log.wait_for("ready", deadline) {
+            return Ok(());
+        }
+        match self.child.try_wait()? {
+            Some(status) => bail!("mcrd ended with {status}; its log:\n{}", self.log),
+            None => bail!("mcrd is not ready within {deadline:?}; its log:\n{}", self.log),
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // By its own id, and only while it has not been waited for; it may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,71 @@
+//! The real programs, freshly built.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+
+/// Path of the daemon.
+pub fn mcrd() -> Result<PathBuf> {
+    program("mcrd")
+}
+
+/// Path of the client.
+pub fn mcrctl() -> Result<PathBuf> {
+    program("mcrctl")
+}
+
+/// Cargo's `target` directory that the running program was built into; it bears cargo's tag.
+pub fn target_directory() -> Option<PathBuf> {
+    let executable = env::current_exe().ok()?;
+    let tagged = |directory: &&Path| directory.join("CACHEDIR.TAG").exists();
+    executable.ancestors().skip(1).find(tagged).map(Path::to_path_buf)
+}
+
+fn program(name: &str) -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    let directory = profile_directory()?;
+    let path = directory.join(name);
+    // Under cargo the sources may be newer than the programs: tests of a stale daemon would
+    // lie. Without cargo, what lies beside this program was put there with it.
+    if env::var_os("CARGO").is_some() || !path.exists() {
+        BUILT
+            .get_or_init(|| build(&directory).map_err(|error| format!("{error:#}")))
+            .clone()
+            .map_err(|error| anyhow!(error))?;
+    }
+    ensure!(path.exists(), "{} does not exist", path.display());
+    Ok(path)
+}
+
+/// Where cargo puts programs of the running one's profile: its own directory, or for a test the
+/// one above `deps`.
+fn profile_directory() -> Result<PathBuf> {
+    let executable = env::current_exe().context("the path of the running program")?;
+    executable
+        .ancestors()
+        .skip(1)
+        .find(|directory| !directory.ends_with("deps"))
+        .map(Path::to_path_buf)
+        .context("the running program has no directory")
+}
+
+fn build(profile_directory: &Path) -> Result<()> {
+    let profile = match profile_directory.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        Some(name) => name,
+        None => bail!("{} names no cargo profile", profile_directory.display()),
+    };
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--quiet", "--bins", "-p", "mcrd", "-p", "mcrctl", "--profile", profile])
+        .arg("--target-dir")
+        .arg(target_directory().context("this program is not in a cargo target directory")?)
+        .status()
+        .context("running cargo")?;
+    ensure!(status.success(), "building mcrd and mcrctl: cargo ended with {status}");
+    Ok(())
+}

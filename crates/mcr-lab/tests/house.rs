@@ -1,0 +1,158 @@
+//! The rules of the house, as far as a machine can hold them. CONTRIBUTING.md says them in words.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of a Rust file, its tests included.
+const FILE_LINES: usize = 500;
+/// Lines of a crate's door.
+const DOOR_LINES: usize = 120;
+/// Lines of the daemon's `main.rs`.
+const DAEMON_MAIN_LINES: usize = 40;
+/// Characters of a line.
+const LINE_CHARACTERS: usize = 100;
+/// Markdown files in the tree.
+const MARKDOWN_FILES: usize = 10;
+
+/// Which of our crates each one may import; development dependencies are free.
+const ARROWS: [(&str, &[&str]); 8] = [
+    ("mcr-core", &[]),
+    ("mcr-sys", &[]),
+    ("mcr-api", &["mcr-core"]),
+    ("mcr-worker", &["mcr-api", "mcr-core", "mcr-sys"]),
+    ("mcr-supervisor", &["mcr-api", "mcr-core", "mcr-sys"]),
+    ("mcrd", &["mcr-api", "mcr-core", "mcr-supervisor", "mcr-sys", "mcr-worker"]),
+    ("mcrctl", &["mcr-api"]),
+    ("mcr-lab", &["mcr-api", "mcr-core", "mcr-sys"]),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Every file of the tree with that ending, but for what is built or belongs to git.
+fn files(ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !["target", ".git"].contains(&name.as_str()) {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "no .{ending} file found");
+    found
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+/// Fails naming every offender.
+fn none_of(what: &str, offenders: Vec<String>) {
+    assert!(offenders.is_empty(), "{what}:\n  {}", offenders.join("\n  "));
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().display().to_string()
+}
+
+#[test]
+fn files_and_lines_stay_short() {
+    let mut offenders = Vec::new();
+    for path in files("rs") {
+        let text = read(&path);
+        let lines = text.lines().count();
+        let limit = match path.file_name().and_then(|n| n.to_str()) {
+            Some("main.rs") if shown(&path) == "crates/mcrd/src/main.rs" => DAEMON_MAIN_LINES,
+            Some("main.rs" | "lib.rs") => DOOR_LINES,
+            _ => FILE_LINES,
+        };
+        if lines > limit {
+            offenders.push(format!("{}: {lines} lines, limit {limit}", shown(&path)));
+        }
+        for (number, line) in text.lines().enumerate() {
+            if line.chars().count() > LINE_CHARACTERS {
+                offenders.push(format!("{}:{}: line too long", shown(&path), number + 1));
+            }
+        }
+    }
+    none_of("too long", offenders);
+}
+
+#[test]
+fn imports_follow_the_arrows() {
+    let mut offenders = Vec::new();
+    for (name, allowed) in ARROWS {
+        let manifest = read(&root().join("crates").join(name).join("Cargo.toml"));
+        let dependencies = manifest
+            .split("[dependencies]")
+            .nth(1)
+            .map_or("", |rest| rest.split("\n[").next().unwrap_or(""));
+        for line in dependencies.lines() {
+            let import = line.split(['.', ' ', '=']).next().unwrap_or("");
+            if import.starts_with("mcr") && !allowed.contains(&import) {
+                offenders.push(format!("{name} imports {import}"));
+            }
+        }
+    }
+    none_of("arrows that ARCHITECTURE.md does not have", offenders);
+    let listed: BTreeSet<String> = ARROWS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let present: BTreeSet<String> = fs::read_dir(root().join("crates"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(listed, present, "every crate has its arrows listed");
+}
+
+#[test]
+fn unsafe_code_has_one_room() {
+    let mut offenders = Vec::new();
+    for (name, _) in ARROWS.iter().filter(|(name, _)| *name != "mcr-sys") {
+        let source = root().join("crates").join(name).join("src");
+        for door in ["lib.rs", "main.rs"].map(|door| source.join(door)) {
+            if door.exists() && !read(&door).contains("#![forbid(unsafe_code)]") {
+                offenders.push(format!("{} does not forbid unsafe code", shown(&door)));
+            }
+        }
+    }
+    none_of("crates other than mcr-sys", offenders);
+}
+
+#[test]
+fn no_test_is_switched_off() {
+    // Written in two parts, so that this file does not find itself.
+    let attribute = concat!("#[", "ignore");
+    let offenders = files("rs").into_iter().filter(|path| read(path).contains(attribute));
+    none_of("switched-off tests", offenders.map(|path| shown(&path)).collect());
+}
+
+#[test]
+fn documents_are_few_and_short() {
+    let documents = files("md");
+    assert!(documents.len() <= MARKDOWN_FILES, "{} Markdown files", documents.len());
+    let mut offenders = Vec::new();
+    for path in &documents {
+        let name = path.file_name().unwrap().to_string_lossy().to_lowercase();
+        if ["plan", "report", "summary", "roadmap"].iter().any(|word| name.contains(word)) {
+            offenders.push(format!("{}: no such documents", shown(path)));
+        }
+        let limit = match name.as_str() {
+            "architecture.md" => 300,
+            "security.md" => 200,
+            _ => continue,
+        };
+        let lines = read(path).lines().count();
+        if lines > limit {
+            offenders.push(format!("{}: {lines} lines, limit {limit}", shown(path)));
+        }
+    }
+    none_of("documents", offenders);
+}
