@@ -28,6 +28,17 @@ pub struct Unreachable {
     pub code: u8,
 }
 
+/// What [`UnreachableReports::read`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    /// None: all that came has been read.
+    NoneWaiting,
+    /// One about another protocol than UDP, or an unreadable one. More may be waiting.
+    Unrelated,
+    /// A UDP datagram did not arrive. More may be waiting.
+    Unreachable(Unreachable),
+}
+
 /// A raw ICMP or `ICMPv6` socket that receives only destination-unreachable messages.
 #[derive(Debug)]
 pub struct UnreachableReports {
@@ -61,29 +72,23 @@ impl UnreachableReports {
         open().doing(|| "opening a raw ICMP socket")
     }
 
-    /// The next report about a UDP datagram; `None` when there is none now. Reports about other
-    /// protocols and unreadable ones are skipped.
-    pub fn read(&self) -> io::Result<Option<Unreachable>> {
+    /// Takes one message from the socket, without waiting. One only, even if it is unrelated, so
+    /// that the caller can bound what a flood of messages costs it.
+    pub fn read(&self) -> io::Result<Message> {
         let mut buffer = [0; limits::ICMP_ERROR_BYTES];
-        loop {
-            let (length, sender) = match recvfrom::<SockaddrStorage>(self.as_raw_fd(), &mut buffer)
-            {
-                Ok(received) => received,
-                Err(nix::Error::EAGAIN) => return Ok(None),
-                Err(nix::Error::EINTR) => continue,
-                Err(errno) => return Err(errno.into()),
-            };
-            let message = &buffer[..length];
-            let report = match self.family {
-                Family::V4 => quote::unreachable_v4(message),
-                Family::V6 => sender
-                    .and_then(|sender| sender.as_sockaddr_in6().map(SockaddrIn6::ip))
-                    .and_then(|reporter| quote::unreachable_v6(message, reporter)),
-            };
-            if report.is_some() {
-                return Ok(report);
-            }
-        }
+        let (length, sender) = match recvfrom::<SockaddrStorage>(self.as_raw_fd(), &mut buffer) {
+            Ok(received) => received,
+            Err(nix::Error::EAGAIN) => return Ok(Message::NoneWaiting),
+            Err(errno) => return Err(errno.into()),
+        };
+        let message = &buffer[..length];
+        let report = match self.family {
+            Family::V4 => quote::unreachable_v4(message),
+            Family::V6 => sender
+                .and_then(|sender| sender.as_sockaddr_in6().map(SockaddrIn6::ip))
+                .and_then(|reporter| quote::unreachable_v6(message, reporter)),
+        };
+        Ok(report.map_or(Message::Unrelated, Message::Unreachable))
     }
 }
 

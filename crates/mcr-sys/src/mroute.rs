@@ -84,14 +84,11 @@ impl Drop for KernelMulticastRouter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_namespace::{ifindex, in_own_namespace, ip, proc_net};
+    use crate::test_namespace::{ifindex, proc_net, with_veth_pair};
 
     #[test]
     fn routes_exist_while_the_router_does() {
-        in_own_namespace(|| {
-            ip("link add va type veth peer name vb");
-            ip("link set va up");
-            ip("link set vb up");
+        with_veth_pair(|_| {
             let router = KernelMulticastRouter::new_v4().unwrap();
             router.add_interface(0, ifindex("va")).unwrap();
             router.add_interface(1, ifindex("vb")).unwrap();

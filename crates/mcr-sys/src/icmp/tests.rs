@@ -1,20 +1,21 @@
 use super::*;
-use crate::test_namespace::{in_own_namespace, ip};
+use crate::test_namespace::{in_own_namespace, with_veth_pair};
+use mcr_lab::address::add_address;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use proptest::prelude::*;
 use std::net::UdpSocket;
 
-/// Waits for the next report, at most ten seconds.
-fn next_report(reports: &UnreachableReports) -> Unreachable {
+/// Waits for the next message, at most ten seconds.
+fn next_message(reports: &UnreachableReports) -> Message {
     let mut ready = [PollFd::new(reports.as_fd(), PollFlags::POLLIN)];
-    assert_eq!(poll(&mut ready, PollTimeout::from(10_000_u16)).unwrap(), 1, "no report came");
-    reports.read().unwrap().expect("readable")
+    assert_eq!(poll(&mut ready, PollTimeout::from(10_000_u16)).unwrap(), 1, "no message came");
+    reports.read().unwrap()
 }
 
 fn report_of_closed_port(family: Family, host: &str, port_unreachable: u8) {
     in_own_namespace(|| {
         let reports = UnreachableReports::open(family).unwrap();
-        assert_eq!(reports.read().unwrap(), None);
+        assert_eq!(reports.read().unwrap(), Message::NoneWaiting);
         let host: IpAddr = host.parse().unwrap();
         let sender = UdpSocket::bind(SocketAddr::new(host, 0)).unwrap();
         let destination = SocketAddr::new(host, 9);
@@ -25,8 +26,8 @@ fn report_of_closed_port(family: Family, host: &str, port_unreachable: u8) {
             original_destination: destination,
             code: port_unreachable,
         };
-        assert_eq!(next_report(&reports), expected);
-        assert_eq!(reports.read().unwrap(), None);
+        assert_eq!(next_message(&reports), Message::Unreachable(expected));
+        assert_eq!(reports.read().unwrap(), Message::NoneWaiting);
     });
 }
 
@@ -42,18 +43,39 @@ fn a_closed_ipv6_port_is_reported() {
 
 #[test]
 fn a_host_that_does_not_answer_arp_is_reported() {
-    in_own_namespace(|| {
-        ip("link add va type veth peer name vb");
-        ip("addr add 10.9.0.1/24 dev va");
-        ip("link set va up");
-        ip("link set vb up");
+    with_veth_pair(|namespace| {
+        add_address(namespace, "va", "10.9.0.1".parse().unwrap(), 24).unwrap();
         let reports = UnreachableReports::open(Family::V4).unwrap();
         let sender = UdpSocket::bind("10.9.0.1:0").unwrap();
         sender.send_to(b"nobody there", "10.9.0.99:5000").unwrap();
-        let report = next_report(&reports);
+        let Message::Unreachable(report) = next_message(&reports) else {
+            panic!("no report about a UDP datagram");
+        };
         assert_eq!(report.original_destination, "10.9.0.99:5000".parse().unwrap());
         assert_eq!((report.reporter, report.code), ("10.9.0.1".parse().unwrap(), 1));
     });
+}
+
+#[test]
+fn each_message_about_another_protocol_is_a_reading_of_its_own() {
+    let tcp = libc::IPPROTO_TCP as u8;
+    // A raw socket is given the ICMP message to send, without the IPv4 header before it.
+    let v4 = changed(icmp_v4(), 28 + 9, tcp).split_off(20);
+    let v6 = changed(icmp_v6(), 48, tcp);
+    let cases = [(Family::V4, "127.0.0.1:0", v4), (Family::V6, "[::1]:0", v6)];
+    for (family, host, message) in cases {
+        in_own_namespace(|| {
+            let reports = UnreachableReports::open(family).unwrap();
+            let sender = UnreachableReports::open(family).unwrap().socket;
+            let host: SocketAddr = host.parse().unwrap();
+            for _ in 0..2 {
+                sender.send_to(&message, &host.into()).unwrap();
+            }
+            assert_eq!(next_message(&reports), Message::Unrelated);
+            assert_eq!(next_message(&reports), Message::Unrelated);
+            assert_eq!(reports.read().unwrap(), Message::NoneWaiting);
+        });
+    }
 }
 
 /// An ICMP error as a raw socket gives it, quoting UDP 10.0.0.1:4660 to 10.0.0.2:9029.
@@ -76,6 +98,11 @@ fn icmp_v6() -> Vec<u8> {
     message
 }
 
+fn changed(mut bytes: Vec<u8>, at: usize, value: u8) -> Vec<u8> {
+    bytes[at] = value;
+    bytes
+}
+
 #[test]
 fn quotes_are_read_or_skipped() {
     let v4 = quote::unreachable_v4(&icmp_v4()).unwrap();
@@ -86,10 +113,6 @@ fn quotes_are_read_or_skipped() {
     let v6 = quote::unreachable_v6(&icmp_v6(), reporter).unwrap();
     assert_eq!(v6.original_destination, "[2001:db8::2]:9029".parse().unwrap());
 
-    let changed = |mut bytes: Vec<u8>, at: usize, value: u8| {
-        bytes[at] = value;
-        bytes
-    };
     let tcp = changed(icmp_v4(), 28 + 9, 6);
     let later_fragment = changed(icmp_v4(), 28 + 7, 1);
     let other_type = changed(icmp_v4(), 20, 8);

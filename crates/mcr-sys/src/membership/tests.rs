@@ -1,5 +1,6 @@
 use super::*;
-use crate::test_namespace::{ifindex, in_own_namespace, ip, proc_net};
+use crate::test_namespace::{ifindex, proc_net, with_veth_pair};
+use mcr_lab::link;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,7 @@ const TEN_THOUSAND_WITHIN: Duration = Duration::from_secs(30);
 
 /// An interface that carries multicast, in a namespace of the test's own.
 fn with_interface(body: impl FnOnce(u32) + Send) {
-    in_own_namespace(|| {
-        ip("link add va type veth peer name vb");
-        ip("link set va up");
-        ip("link set vb up");
-        body(ifindex("va"));
-    });
+    with_veth_pair(|_| body(ifindex("va")));
 }
 
 fn group_v4(i: u32) -> IpAddr {
@@ -102,16 +98,18 @@ fn any_source_and_one_source_of_the_same_group() {
 
 #[test]
 fn memberships_of_a_gone_interface_leave_no_place_taken() {
-    with_interface(|gone| {
+    with_veth_pair(|namespace| {
+        let gone = ifindex("va");
         let mut pool = MembershipPool::new();
         let group: IpAddr = "232.1.1.1".parse().unwrap();
         let source = Some("10.0.0.1".parse().unwrap());
         let on = |ifindex| Membership { ifindex, group, source };
         pool.join(on(gone)).unwrap();
         pool.join(on(ifindex("vb"))).unwrap_or_else(|error| panic!("{error}"));
-        ip("link del va");
-        ip(&format!("link add va index {gone} type veth peer name vb"));
-        ip("link set va up");
+        link::delete_link(namespace, "va").unwrap();
+        link::veth_pair_with_index(gone, (namespace, "va"), (namespace, "vb")).unwrap();
+        link::set_up(namespace, "va").unwrap();
+        assert_eq!(ifindex("va"), gone);
         pool.leave(&on(gone));
         pool.join(on(gone)).unwrap();
         assert_eq!(lines_with("mcfilter", "0xe8010101"), 1);

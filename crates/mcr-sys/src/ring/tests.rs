@@ -160,7 +160,7 @@ fn check_waits(mut call: impl FnMut(Call<'_>)) {
     for _ in 0..3 {
         send_input(&[b"wake"]);
         assert!(waited(&mut call, 10_000) < Duration::from_secs(5));
-        wait_until(|| ring.backlog() == 1);
+        wait_until("the frame is in the ring", || ring.backlog() == 1);
         ring.release(1);
     }
     call(Call::Wait(Duration::from_millis(1)));

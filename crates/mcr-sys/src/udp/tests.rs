@@ -1,5 +1,6 @@
 use super::*;
-use crate::test_namespace::{ifindex, in_own_namespace, ip, proc_net, wait_until};
+use crate::test_namespace::{ifindex, in_own_namespace, proc_net, wait_until, with_veth_pair};
+use mcr_lab::address::add_address;
 use std::net::UdpSocket;
 use std::time::Duration;
 
@@ -17,15 +18,11 @@ fn options(ifname: &str, source: &str) -> EgressOptions {
 
 /// A veth pair with addresses on one end, set up without waiting for duplicate detection.
 fn with_interface(body: impl FnOnce() + Send) {
-    in_own_namespace(|| {
-        ip("link add va type veth peer name vb");
-        ip("link set va addrgenmode none");
-        ip("addr add 10.9.0.1/24 dev va");
-        ip("addr add fd09::1/64 dev va nodad");
-        ip("addr add fe80::9/64 dev va nodad");
-        ip("link set va up");
-        ip("link set vb up");
-        wait_until(|| has_ipv6_multicast_route("va"));
+    with_veth_pair(|namespace| {
+        for (address, prefix_length) in [("10.9.0.1", 24), ("fd09::1", 64), ("fe80::9", 64)] {
+            add_address(namespace, "va", address.parse().unwrap(), prefix_length).unwrap();
+        }
+        wait_until("ff00::/8 is routed to va", || has_ipv6_multicast_route("va"));
         body();
     });
 }

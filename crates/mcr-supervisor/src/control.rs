@@ -1,0 +1,65 @@
+//! The control socket: who listens, what is asked, what is answered.
+
+mod commands;
+mod connection;
+mod server;
+mod socket;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use mcr_api::control::{Answer, ErrorBody};
+use mcr_core::ledger::{Header, header};
+use mcr_sys::ledger::LedgerReader;
+
+pub(crate) use commands::answer;
+pub(crate) use server::serve;
+pub(crate) use socket::{ControlSocket, SocketError};
+
+use crate::limits;
+
+/// What the supervisor says to a request.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) result: Result<Answer, ErrorBody>,
+    /// What to wait for before it is passed on.
+    pub(crate) applying: Option<Applying>,
+}
+
+impl From<Result<Answer, ErrorBody>> for Reply {
+    fn from(result: Result<Answer, ErrorBody>) -> Self {
+        Self { result, applying: None }
+    }
+}
+
+/// A change on its way to the workers.
+#[derive(Debug)]
+pub(crate) struct Applying {
+    pub(crate) generation: u64,
+    pub(crate) ledgers: Vec<Arc<LedgerReader>>,
+}
+
+impl Applying {
+    /// Waits, in the client's own task, until every worker has applied it; false after
+    /// [`limits::APPLY_WAIT`].
+    async fn is_applied(&self) -> bool {
+        let begun = Instant::now();
+        let [mut sleep, longest] = limits::APPLY_SLEEPS;
+        while !self.is_applied_now() {
+            match begun.elapsed() {
+                waited if waited >= limits::APPLY_WAIT => return false,
+                waited if waited < limits::APPLY_SPIN => tokio::task::yield_now().await,
+                _ => {
+                    tokio::time::sleep(sleep).await;
+                    sleep = longest.min(2 * sleep);
+                }
+            }
+        }
+        true
+    }
+
+    fn is_applied_now(&self) -> bool {
+        let generation = header(Header::Generation);
+        self.ledgers.iter().all(|ledger| ledger.load_acquire(generation) >= self.generation)
+    }
+}

@@ -1,0 +1,111 @@
+//! What each command does to the state.
+
+use mcr_api::control::{
+    Added, Answer, Command, ErrorBody, ErrorCode, PROTOCOL_VERSION, Removed, RuleReference, Rules,
+    Version, Workers as WorkersAnswer,
+};
+use mcr_api::rule::RuleSpec;
+use mcr_core::ids::RuleId;
+use mcr_core::rule::Rule;
+use mcr_core::rule_set::Refused;
+use tracing::info;
+
+use super::{Applying, Reply};
+use crate::stats::report;
+use crate::supervisor::Supervisor;
+
+/// Carries a command out.
+pub(crate) fn answer(supervisor: &mut Supervisor, command: Command) -> Reply {
+    match command {
+        Command::GetVersion {} => version(),
+        Command::AddRule { rule } => add_rule(supervisor, rule),
+        Command::RemoveRule { rule } => remove_rule(supervisor, &rule),
+        Command::ListRules {} => {
+            let state = &supervisor.state;
+            let rules = state.rules.iter().map(|declared| state.rule_status(declared)).collect();
+            Ok(Answer::Rules(Rules { rules })).into()
+        }
+        Command::ListWorkers {} => {
+            let holdings = &supervisor.state.holdings;
+            Ok(Answer::Workers(WorkersAnswer {
+                generation: holdings.position().generation,
+                workers: supervisor.workers.statuses(holdings),
+            }))
+            .into()
+        }
+        Command::GetStats {} => {
+            let Supervisor { state, workers, sampler, started, .. } = supervisor;
+            let stats = report::stats(state, workers, sampler, *started);
+            Ok(Answer::Stats(Box::new(stats))).into()
+        }
+    }
+}
+
+fn version() -> Reply {
+    Ok(Answer::Version(Version {
+        version: env!("CARGO_PKG_VERSION").into(),
+        protocol: PROTOCOL_VERSION,
+    }))
+    .into()
+}
+
+fn add_rule(supervisor: &mut Supervisor, spec: RuleSpec) -> Reply {
+    let rule = match Rule::try_from(spec) {
+        Ok(rule) => rule,
+        Err(error) => return Err(error.into()).into(),
+    };
+    let input = rule.input.to_string();
+    let Supervisor { state, workers, .. } = supervisor;
+    let added = match state.add_rule(rule, workers) {
+        Ok(added) => added,
+        Err(refused) => return Err(ErrorBody::new(code(&refused), refused)).into(),
+    };
+    if added.created {
+        info!("rule {} added: {input}", added.id);
+    }
+    let (rule_state, problems) = state.condition(added.id);
+    let answer = Answer::Added(Added {
+        rule: added.id.0,
+        created: added.created,
+        applied: false,
+        state: rule_state,
+        problems,
+    });
+    Reply { result: Ok(answer), applying: Some(applying(supervisor)) }
+}
+
+fn remove_rule(supervisor: &mut Supervisor, reference: &RuleReference) -> Reply {
+    let Supervisor { state, workers, sampler, .. } = supervisor;
+    let id = match reference {
+        RuleReference::Id(id) => Some(RuleId(*id)),
+        RuleReference::Name(name) => {
+            let named = name.parse().ok().and_then(|name| state.rules.by_name(&name));
+            named.map(|declared| declared.id)
+        }
+    };
+    let Some(removed) = id.and_then(|id| state.remove_rule(id, workers)) else {
+        let cause = format!("there is no rule {reference}");
+        return Err(ErrorBody::new(ErrorCode::NotFound, cause)).into();
+    };
+    sampler.forget(removed.id);
+    info!("rule {} removed: {}", removed.id, removed.rule.input);
+    let answer = Answer::Removed(Removed { rule: removed.id.0, applied: false });
+    Reply { result: Ok(answer), applying: Some(applying(supervisor)) }
+}
+
+/// What the workers have yet to reach.
+fn applying(supervisor: &Supervisor) -> Applying {
+    Applying {
+        generation: supervisor.state.holdings.position().generation,
+        ledgers: supervisor.workers.serving().cloned().collect(),
+    }
+}
+
+fn code(refused: &Refused) -> ErrorCode {
+    match refused {
+        Refused::Invalid(_) => ErrorCode::Invalid,
+        Refused::InputTaken { .. } | Refused::NameTaken { .. } => ErrorCode::Conflict,
+        Refused::Cycle(_) => ErrorCode::Cycle,
+        Refused::TooManyRules | Refused::TooManyOutputs { .. } => ErrorCode::Limit,
+    }
+}

@@ -1,0 +1,26 @@
+//! What the supervisor's one loop is fed with.
+
+use mcr_api::control::Command;
+use mcr_core::ids::WorkerId;
+use mcr_core::interfaces::Interfaces;
+use mcr_sys::icmp::Unreachable;
+use tokio::sync::oneshot;
+
+use crate::control::Reply;
+
+/// Something to react to.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A client asks.
+    Request { command: Command, reply: oneshot::Sender<Reply> },
+    /// A worker process ended.
+    WorkerExited { worker: WorkerId, incarnation: u64, how: String },
+    /// A worker's command socket, once full, has room again.
+    WorkerWritable { worker: WorkerId, incarnation: u64 },
+    /// The interfaces were read again.
+    Observed(Interfaces),
+    /// The network says that datagrams did not arrive.
+    Unreachable(Vec<Unreachable>),
+    /// The daemon is to end (SIGTERM, SIGINT).
+    Terminate,
+}

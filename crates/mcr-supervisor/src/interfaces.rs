@@ -1,0 +1,220 @@
+//! The network interfaces, by rtnetlink(7). A message from the kernel is only a wake-up: whatever
+//! it says, links and addresses are read again as a whole.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use futures_util::{StreamExt, TryStreamExt};
+use mcr_core::endpoint::InterfaceName;
+use mcr_core::ids::IfIndex;
+use mcr_core::interfaces::{Interface, Interfaces, LinkLayer};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use rtnetlink::{Handle, MulticastGroup};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use crate::event::Event;
+use crate::limits;
+
+/// A connection to the kernel's view of the network.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    requests: Handle,
+}
+
+impl Observer {
+    /// Connects, in the network namespace of the calling thread.
+    pub(crate) fn connect() -> std::io::Result<Self> {
+        let (connection, requests, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Self { requests })
+    }
+
+    /// Reads every link and address.
+    pub(crate) async fn read(&self) -> Result<Interfaces, rtnetlink::Error> {
+        let links: Vec<LinkMessage> = self.requests.link().get().execute().try_collect().await?;
+        let addresses: Vec<AddressMessage> =
+            self.requests.address().get().execute().try_collect().await?;
+        Ok(interfaces(&links, &addresses))
+    }
+
+    /// Sends [`Event::Observed`] after every change, from now on.
+    pub(crate) fn watch(self, events: mpsc::Sender<Event>) -> std::io::Result<()> {
+        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        let (connection, _, mut wake_ups) = rtnetlink::new_multicast_connection(&groups)?;
+        tokio::spawn(connection);
+        tokio::spawn(async move {
+            // What the kernel could not queue arrives as an overrun, which is a wake-up like any.
+            while wake_ups.next().await.is_some() {
+                tokio::time::sleep(limits::NETWORK_PAUSE).await;
+                while wake_ups.try_recv().is_ok() {}
+                match self.read().await {
+                    Ok(interfaces) => {
+                        if events.send(Event::Observed(interfaces)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => warn!("the interfaces cannot be read: {error}"),
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Puts links and addresses together.
+fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Interfaces {
+    let mut by_index: BTreeMap<u32, Vec<(bool, IpAddr)>> = BTreeMap::new();
+    // The kernel lists IPv4 addresses in the order in which they were set, but IPv6 ones newest
+    // first: reversed, so that a new address does not become the source of running flows.
+    let is_v6 = |message: &&AddressMessage| message.header.family == AddressFamily::Inet6;
+    let v4 = addresses.iter().filter(|message| !is_v6(message));
+    for message in v4.chain(addresses.iter().rev().filter(is_v6)) {
+        if let Some(address) = usable_address(message) {
+            let flags = message.header.flags;
+            let secondary = AddressHeaderFlags::Secondary | AddressHeaderFlags::Deprecated;
+            let is_secondary = flags.intersects(secondary);
+            by_index.entry(message.header.index).or_default().push((is_secondary, address));
+        }
+    }
+    let interface = |link: &LinkMessage| {
+        let mut addresses = by_index.remove(&link.header.index).unwrap_or_default();
+        // Stable: among primary addresses the oldest stays first.
+        addresses.sort_by_key(|(is_secondary, _)| *is_secondary);
+        Some(Interface {
+            index: IfIndex(link.header.index),
+            name: name(link)?,
+            link: link_layer(link.header.link_layer_type),
+            mtu: mtu(link)?,
+            up: link.header.flags.contains(LinkFlags::Up),
+            addresses: addresses.into_iter().map(|(_, address)| address).collect(),
+        })
+    };
+    links.iter().filter_map(interface).collect()
+}
+
+/// An address that datagrams can come from: not one whose uniqueness is in doubt (RFC 4862).
+fn usable_address(message: &AddressMessage) -> Option<IpAddr> {
+    let doubtful = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
+    if message.header.flags.intersects(doubtful) {
+        return None;
+    }
+    // On a point-to-point link "local" is ours and "address" the peer's.
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
+}
+
+fn name(link: &LinkMessage) -> Option<InterfaceName> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => name.parse().ok(),
+        _ => None,
+    })
+}
+
+fn mtu(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
+}
+
+/// What frames start with (`linux/if_arp.h`).
+fn link_layer(kind: LinkLayerType) -> Option<LinkLayer> {
+    match kind {
+        LinkLayerType::Ether | LinkLayerType::Loopback => Some(LinkLayer::Ethernet),
+        LinkLayerType::None
+        | LinkLayerType::Tunnel
+        | LinkLayerType::Tunnel6
+        | LinkLayerType::Sit
+        | LinkLayerType::Ipgre
+        | LinkLayerType::Ppp
+        | LinkLayerType::Rawip => Some(LinkLayer::Ip),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str, kind: LinkLayerType) -> LinkMessage {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.header.link_layer_type = kind;
+        link.header.flags = LinkFlags::Up;
+        link.attributes = vec![LinkAttribute::IfName(name.into()), LinkAttribute::Mtu(1500)];
+        link
+    }
+
+    fn address(
+        index: u32,
+        flags: AddressHeaderFlags,
+        attributes: &[AddressAttribute],
+    ) -> AddressMessage {
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        message.header.flags = flags;
+        message.attributes = attributes.to_vec();
+        message
+    }
+
+    #[test]
+    fn usable_addresses_stand_in_their_order() {
+        let none = AddressHeaderFlags::empty();
+        let own = |text: &str| [AddressAttribute::Address(text.parse().unwrap())];
+        let peer = [
+            AddressAttribute::Address("10.0.0.9".parse().unwrap()),
+            AddressAttribute::Local("10.0.0.1".parse().unwrap()),
+        ];
+        let addresses = [
+            address(2, AddressHeaderFlags::Secondary, &own("10.0.0.2")),
+            address(2, none, &peer),
+            address(2, AddressHeaderFlags::Tentative, &own("fd00::1")),
+            address(2, AddressHeaderFlags::Dadfailed, &own("fd00::2")),
+            address(3, none, &own("fe80::1")),
+        ];
+        let links = [link(2, "eth0", LinkLayerType::Ether), link(3, "tun0", LinkLayerType::None)];
+        let read = interfaces(&links, &addresses);
+        let of = |name: &str| {
+            let interface = read.named(&name.parse().unwrap()).unwrap();
+            (interface.link, interface.addresses.iter().map(ToString::to_string).collect())
+        };
+        let eth0: Vec<String> = vec!["10.0.0.1".into(), "10.0.0.2".into()];
+        assert_eq!(of("eth0"), (Some(LinkLayer::Ethernet), eth0));
+        assert_eq!(of("tun0"), (Some(LinkLayer::Ip), vec!["fe80::1".into()]));
+    }
+
+    #[test]
+    fn the_oldest_address_stays_the_primary_one() {
+        let listed = |family, texts: [&str; 2]| {
+            texts.map(|text| {
+                let own = [AddressAttribute::Address(text.parse().unwrap())];
+                let mut message = address(2, AddressHeaderFlags::empty(), &own);
+                message.header.family = family;
+                message
+            })
+        };
+        let mut addresses = listed(AddressFamily::Inet, ["10.0.0.1", "10.0.0.2"]).to_vec();
+        addresses.extend(listed(AddressFamily::Inet6, ["fd00::2", "fd00::1"]));
+        let read = interfaces(&[link(2, "eth0", LinkLayerType::Ether)], &addresses);
+        let eth0 = read.named(&"eth0".parse().unwrap()).unwrap();
+        let order: Vec<String> = eth0.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(order, ["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_known_and_not_readable() {
+        let read = interfaces(&[link(4, "can0", LinkLayerType::Can)], &[]);
+        assert_eq!(read.named(&"can0".parse().unwrap()).unwrap().link, None);
+    }
+}

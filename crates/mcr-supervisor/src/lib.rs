@@ -1,0 +1,37 @@
+//! MCR's control plane: the process that holds the rules, the sockets and the workers.
+//!
+//! `start` puts it together; `supervisor` is the one loop, on one thread, that owns all
+//! `state` and reacts to an `event` at a time. `reconcile` makes what is held of
+//! `resources` what the rules desire on the `interfaces` as they are; `holdings` is what the
+//! `workers` must hold of it, and what they are told, compared with and restarted with.
+//! `control` speaks with clients, `stats` reads the workers' ledgers, and `log` prints.
+#![forbid(unsafe_code)]
+
+mod control;
+mod event;
+mod holdings;
+mod interfaces;
+mod limits;
+mod lines;
+mod log;
+mod readiness;
+mod reconcile;
+mod resources;
+mod settings;
+mod start;
+mod state;
+mod stats;
+mod supervisor;
+mod unreachable;
+mod workers;
+
+pub use settings::{Settings, StartError};
+
+/// Runs the daemon until SIGTERM or SIGINT. To be called on the process's first thread: the kernel
+/// ends the workers with the thread that started them.
+pub fn run(settings: Settings) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|cause| StartError::System { what: "starting the runtime", cause })?;
+    runtime.block_on(start::serve(settings))
+}

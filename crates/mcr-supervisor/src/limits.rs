@@ -1,0 +1,120 @@
+//! Every number of the control plane that is a choice, each with its reason.
+
+use std::time::Duration;
+
+/// How often ledgers are compared with what is desired, and refused sockets are asked for again:
+/// four times within the second in which a fault must be noticed.
+pub(crate) const TICK: Duration = Duration::from_millis(1000 / 4);
+
+/// A heartbeat older than this is a stall: with the tick that notices it, a second in all.
+pub(crate) const HEARTBEAT_STALL: Duration = Duration::from_millis(1000 - 1000 / 4);
+
+/// A new worker's first sign of life: its process must be loaded and its ring memory mapped, on a
+/// machine that may be booting.
+pub(crate) const FIRST_HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// A tick this late means that the whole machine, and not a worker, stood still.
+pub(crate) const LATE_TICK: Duration = Duration::from_millis(2 * 1000 / 4);
+
+/// How often a starting worker's ledger is looked at: the smallest step of the timer, because the
+/// dead worker's share of the traffic is lost until the new one takes over.
+pub(crate) const STARTING_CHECK: Duration = Duration::from_millis(1);
+
+/// Ticks from a whole synchronisation to its showing in the ledger: the worker reads at most a
+/// full socket (200 KiB) and sweeps its slots between batches.
+pub(crate) const SETTLE_TICKS: u32 = 2;
+
+/// Ticks for which a synchronising worker may take no message at all: a second, as for a stall.
+pub(crate) const STUCK_TICKS: u32 = 4;
+
+/// Synchronisations that may fail before the worker is replaced.
+pub(crate) const SYNC_FAILURES: u32 = 3;
+
+/// Changes that may wait to be told to a worker which is being synchronised; past that, the
+/// synchronisation begins anew, which is then the shorter way.
+pub(crate) const SYNC_BACKLOG: usize = 4_096;
+
+/// Messages of a synchronisation that go out in one turn: some milliseconds of JSON, so that
+/// clients and other workers are not kept waiting.
+pub(crate) const SYNC_MESSAGES_AT_ONCE: usize = 16;
+
+/// The wait before the second restart of a worker; the first comes at once.
+pub(crate) const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest wait before a restart.
+pub(crate) const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
+
+/// A worker that lived this long was healthy: its next restart comes at once again.
+pub(crate) const HEALTHY_LIFE: Duration = Duration::from_mins(1);
+
+/// How long the daemon's start waits for its workers: twice what one may take.
+pub(crate) const START_WAIT: Duration = Duration::from_secs(2 * 5);
+
+/// How long workers may take to finish what is in flight: with the rest, 2 s for the whole end.
+pub(crate) const STOP_WAIT: Duration = Duration::from_millis(1500);
+
+/// How long killed workers may take to vanish.
+pub(crate) const KILL_WAIT: Duration = Duration::from_millis(300);
+
+/// How often a stop that did not fit a worker's socket is tried again.
+pub(crate) const STOP_RETRY: Duration = Duration::from_millis(20);
+
+/// Refused sockets asked for again in one tick: at some 20 µs each, a few per cent of the tick.
+pub(crate) const RETRIES_PER_TICK: usize = 256;
+
+/// The send buffer of an egress socket in bytes: the largest burst of a ring (4,096 datagrams of
+/// up to 1 KiB of payload), for one output.
+pub(crate) const SEND_BUFFER_BYTES: usize = 4_096 * 1_024;
+
+/// Keys around a new destination that a filter lets in when destinations come faster than filters
+/// can be made: what a /24 holds.
+pub(crate) const FILTER_BLOCK: u32 = 256;
+
+/// The shortest filter that is tried when the kernel refuses longer ones: the 20 KiB of
+/// `net.core.optmem_max` before Linux 6.7 hold 2,560 instructions, and other options share them.
+pub(crate) const FILTER_INSTRUCTIONS_FLOOR: usize = 4_096 / 16;
+
+/// Time between two samples of the counters: two to a second, so that a rate over the last second
+/// is at most half a second old.
+pub(crate) const SAMPLE_INTERVAL: Duration = Duration::from_millis(1000 / 2);
+
+/// Samples kept: the last second's two, and the one before them, where the second begins.
+pub(crate) const SAMPLES: usize = 2 + 1;
+
+/// Rules sampled in one turn: under a millisecond.
+pub(crate) const SAMPLED_AT_ONCE: usize = 1_024;
+
+/// Clients at a time: each may hold one request of a MiB and its answer.
+pub(crate) const CLIENTS: usize = 64;
+
+/// How long a client may be silent, also within a request.
+pub(crate) const CLIENT_IDLE: Duration = Duration::from_mins(1);
+
+/// How long a client may take to read an answer.
+pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// How long accepting pauses after an error, such as a lack of descriptors.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long an answer waits for the workers to apply a change.
+pub(crate) const APPLY_WAIT: Duration = Duration::from_millis(500);
+
+/// Within this time of a change the ledgers are looked at without sleeping: most workers have
+/// applied it by then, and the timer's step is longer.
+pub(crate) const APPLY_SPIN: Duration = Duration::from_micros(200);
+
+/// The first and the longest sleep between two looks at the ledgers after that.
+pub(crate) const APPLY_SLEEPS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(5)];
+
+/// Events that may wait for the supervisor: one for each client, and for each of as many workers
+/// as the largest machines have cores, its log aside, four.
+pub(crate) const EVENTS: usize = CLIENTS + 4 * 1_024;
+
+/// Destination-unreachable reports read in one turn.
+pub(crate) const REPORTS_AT_ONCE: usize = 256;
+
+/// The least time between two readings of the interfaces, so that a storm of changes costs little.
+pub(crate) const NETWORK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Outstanding connections at the control socket before a client must wait.
+pub(crate) const LISTEN_BACKLOG: i32 = CLIENTS as i32;

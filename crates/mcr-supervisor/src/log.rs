@@ -1,0 +1,55 @@
+//! The log: one line a record on standard error, those of the workers included.
+
+use mcr_api::limits::LOG_LINE_BYTES;
+use mcr_api::log::{Level, LogRecord};
+use mcr_core::ids::WorkerId;
+use tokio::io::BufReader;
+use tokio::net::unix::pipe;
+use tracing::{debug, error, info, warn};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::lines::{Line, read_line};
+
+/// Has records of the information level and above printed.
+pub(crate) fn init() {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::INFO)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .finish();
+    // Refused only where a subscriber is set, as in a test; that one then prints.
+    _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Prints what a worker writes into its pipe, until its end.
+pub(crate) async fn relay(worker: WorkerId, pipe: pipe::Receiver) {
+    let mut pipe = BufReader::with_capacity(LOG_LINE_BYTES, pipe);
+    let mut line = Vec::new();
+    loop {
+        match read_line(&mut pipe, &mut line, LOG_LINE_BYTES).await {
+            Ok(Line::Whole) => print(worker, &line),
+            // Not the worker's doing, who writes whole lines that are not too long.
+            Ok(Line::TooLong | Line::Unfinished) => {
+                warn!("worker {worker}: unreadable log record");
+                return;
+            }
+            Ok(Line::End) | Err(_) => return,
+        }
+    }
+}
+
+fn print(worker: WorkerId, line: &[u8]) {
+    let Ok(LogRecord { level, area, message, .. }) = LogRecord::from_line(line) else {
+        warn!("worker {worker}: {}", String::from_utf8_lossy(line).escape_debug());
+        return;
+    };
+    // A record is a line, whatever stands in it.
+    let message = message.replace(char::is_control, " ");
+    match level {
+        Level::Error => error!("worker {worker}: {area}: {message}"),
+        Level::Warn => warn!("worker {worker}: {area}: {message}"),
+        Level::Info => info!("worker {worker}: {area}: {message}"),
+        Level::Debug => debug!("worker {worker}: {area}: {message}"),
+    }
+}

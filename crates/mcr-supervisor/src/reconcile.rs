@@ -1,0 +1,270 @@
+//! Makes what is held what is desired: carries out the plans of `mcr_core::plan` after each change
+//! of the rules or of the network.
+
+use std::collections::BTreeSet;
+
+use mcr_core::ids::{RuleId, WorkerId};
+use mcr_core::interfaces::{Interface, Interfaces};
+use mcr_core::plan::{self, Action, Demand, Plan, Resource};
+use mcr_core::route::Route;
+use mcr_core::rule::Rule;
+use mcr_core::rule_set::{Added, DeclaredRule, Refused};
+use mcr_sys::ledger::LedgerReader;
+use tracing::{debug, info};
+
+use crate::resources::Refusal;
+use crate::state::State;
+use crate::stats::reading::RuleTally;
+use crate::stats::report;
+use crate::workers::Workers;
+
+impl State {
+    /// Takes a rule in and does what it needs.
+    pub(crate) fn add_rule(&mut self, rule: Rule, workers: &mut Workers) -> Result<Added, Refused> {
+        let added = self.rules.add(rule)?;
+        if added.created {
+            if let Some(declared) = self.rules.get(added.id) {
+                self.unreachable.watch(&declared.rule);
+            }
+            self.reconcile_rule(added.id, workers);
+        }
+        Ok(added)
+    }
+
+    /// Takes a rule out and gives up what it alone needed.
+    pub(crate) fn remove_rule(
+        &mut self,
+        id: RuleId,
+        workers: &mut Workers,
+    ) -> Option<DeclaredRule> {
+        let declared = self.rules.remove(id)?;
+        self.unreachable.unwatch(&declared.rule);
+        self.reconcile_rule(id, workers);
+        self.retained.forget_rule(id);
+        Some(declared)
+    }
+
+    /// The network is like this now.
+    pub(crate) fn observe(&mut self, interfaces: Interfaces, workers: &mut Workers) {
+        let changed = differing(&self.interfaces, &interfaces);
+        if changed.is_empty() {
+            return;
+        }
+        self.interfaces = interfaces;
+        let rules: BTreeSet<RuleId> =
+            changed.iter().flat_map(|name| self.rules.on_interface(name)).collect();
+        for &id in &rules {
+            self.shift_demand(id);
+        }
+        let plan = plan::plan(&self.desired, &self.held);
+        self.carry_out(plan, &rules, workers);
+        for name in &changed {
+            let now = describe(self.interfaces.named(name));
+            if self.rules.on_interface(name).next().is_some() {
+                info!("interface {name}: {now}");
+            } else {
+                debug!("interface {name}: {now}");
+            }
+        }
+    }
+
+    /// Asks again for some of what was refused.
+    pub(crate) fn retry(&mut self, workers: &mut Workers) {
+        let due = self.problems.take_due();
+        if due.is_empty() {
+            return;
+        }
+        // A socket that an output waits for changes its rule's route.
+        let mut rules = BTreeSet::new();
+        for resource in &due {
+            if let Resource::Egress(key) = resource {
+                rules.extend(self.rules.on_interface(&key.interface));
+            }
+        }
+        let plan = plan::plan_for(&due, &self.desired, &self.held);
+        self.carry_out(plan, &rules, workers);
+    }
+
+    /// Takes over what a dead worker had counted.
+    pub(crate) fn keep_counters(&mut self, worker: WorkerId, ledger: &LedgerReader) {
+        let rings = self.holdings.ingresses.rings();
+        // A pending rule's counters have been taken over.
+        let routed = self.rules.iter().filter(|rule| self.holdings.route(rule.id).is_some());
+        self.retained.keep_worker(worker, ledger, rings, routed);
+    }
+
+    /// Gives back the ledgers' places of rings that every worker has closed by now.
+    pub(crate) fn settle_rings(&mut self, workers: &Workers) {
+        for place in self.retained.settle_rings(workers.positions()) {
+            self.holdings.ingresses.give_back_place(place);
+        }
+    }
+
+    /// Leaves every group, so that the network stops sending.
+    pub(crate) fn leave_all(&mut self) {
+        self.addresses = crate::resources::Addresses::default();
+    }
+
+    fn reconcile_rule(&mut self, id: RuleId, workers: &mut Workers) {
+        let changed = self.shift_demand(id).into_iter().collect();
+        let plan = plan::plan_for(&changed, &self.desired, &self.held);
+        self.carry_out(plan, &BTreeSet::from([id]), workers);
+    }
+
+    /// Counts what a rule needs now in place of what it needed before. Returns what was or is
+    /// needed by no other.
+    fn shift_demand(&mut self, id: RuleId) -> Vec<Resource> {
+        let old = self.demands.remove(&id).unwrap_or_default();
+        let declared = self.rules.get(id);
+        let new = declared.map(|declared| plan::demand(&declared.rule, &self.interfaces));
+        let changed = self.desired.shift(&old, new.as_ref().unwrap_or(&Demand::default()));
+        if let Some(new) = new {
+            self.demands.insert(id, new);
+        }
+        for resource in changed.iter().filter(|resource| !self.desired.contains(resource)) {
+            self.problems.forget(resource);
+        }
+        changed
+    }
+
+    fn carry_out(&mut self, plan: Plan, rules: &BTreeSet<RuleId>, workers: &mut Workers) {
+        for action in plan.before_routes {
+            self.act(action, workers);
+        }
+        for &id in rules {
+            self.route(id, workers);
+        }
+        for action in plan.after_routes {
+            self.act(action, workers);
+        }
+    }
+
+    fn act(&mut self, action: Action, workers: &mut Workers) {
+        match action {
+            Action::Acquire(resource) => match self.acquire(&resource, workers) {
+                Ok(()) => {
+                    self.problems.solved(&resource);
+                    self.held.insert(resource);
+                }
+                Err(refusal) => self.problems.note(resource, &refusal),
+            },
+            Action::Release(resource) => {
+                self.release(&resource, workers);
+                self.held.remove(&resource);
+            }
+        }
+    }
+
+    fn acquire(&mut self, resource: &Resource, workers: &mut Workers) -> Result<(), Refusal> {
+        let change = match resource {
+            Resource::Membership(membership) => return self.addresses.join(membership),
+            Resource::Reservation(reservation) => {
+                self.addresses.reserve(reservation);
+                return Ok(());
+            }
+            Resource::Ingress(key) => {
+                let interface = self.interfaces.named(&key.interface);
+                let mtu = interface.map_or(0, |interface| interface.mtu);
+                self.holdings.open_ingress(key, mtu)?
+            }
+            Resource::Egress(key) => self.holdings.open_egress(key)?,
+        };
+        workers.announce(change, &self.holdings);
+        Ok(())
+    }
+
+    fn release(&mut self, resource: &Resource, workers: &mut Workers) {
+        let change = match resource {
+            Resource::Membership(membership) => return self.addresses.leave(membership),
+            Resource::Reservation(reservation) => return self.addresses.free(reservation),
+            Resource::Ingress(key) => self.holdings.close_ingress(key).map(|(change, ring)| {
+                let generation = self.holdings.position().generation;
+                let ledgers = workers.ledgers();
+                let ledgers = ledgers.filter_map(|(worker, _, ledger)| Some((worker, ledger?)));
+                self.retained.ring_closing(&ring, generation, ledgers);
+                change
+            }),
+            Resource::Egress(key) => self.holdings.close_egress(key),
+        };
+        if let Some(change) = change {
+            workers.announce(change, &self.holdings);
+        }
+    }
+
+    /// Has the workers carry out a rule as it is to be now, or not any more.
+    fn route(&mut self, id: RuleId, workers: &mut Workers) {
+        let declared = self.rules.get(id);
+        let egresses = &self.holdings.egresses;
+        let new = declared.and_then(|d| plan::route(d, &self.interfaces, |key| egresses.id(key)));
+        let old = self.holdings.route(id).cloned();
+        if old == new {
+            return;
+        }
+        if let (Some(declared), Some(_), None) = (declared, &old, &new) {
+            // The workers give the record up; what it says must not be lost to the operator.
+            let mut tally = RuleTally::default();
+            report::add_live(declared, workers, &mut tally);
+            self.retained.keep_rule(id, &tally);
+        }
+        let wanted = new.as_ref().map(|route| route.key);
+        let change = match new {
+            Some(route) => Some(self.holdings.set_route(route)),
+            None => self.holdings.remove_route(id),
+        };
+        if let Some(change) = change {
+            workers.announce(change, &self.holdings);
+        }
+        // The workers are told first, or the first datagrams would find no rule.
+        if let Some(key) = wanted {
+            self.holdings.ingresses.want(key.ifindex, key.address, key.port);
+        }
+        if let Some(Route { key, .. }) = old {
+            self.holdings.ingresses.unwant(key.ifindex, key.address, key.port);
+        }
+    }
+}
+
+/// The names of the interfaces that are in one of both only, or not alike.
+fn differing(
+    before: &Interfaces,
+    after: &Interfaces,
+) -> BTreeSet<mcr_core::endpoint::InterfaceName> {
+    let both = before.iter().chain(after.iter());
+    let differ = both.filter(|i| before.named(&i.name) != after.named(&i.name));
+    differ.map(|interface| interface.name.clone()).collect()
+}
+
+fn describe(interface: Option<&Interface>) -> String {
+    let Some(interface) = interface else {
+        return "gone; its rules wait for it".into();
+    };
+    let state = if interface.up { "up" } else { "down" };
+    let (index, mtu) = (interface.index, interface.mtu);
+    let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
+    let addresses = if addresses.is_empty() { "none".into() } else { addresses.join(", ") };
+    format!("{state}, index {index}, MTU {mtu}, addresses: {addresses}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_alike_differs() {
+        let interface = |name: &str, mtu| Interface {
+            index: mcr_core::ids::IfIndex(1),
+            name: name.parse().unwrap(),
+            link: None,
+            mtu,
+            up: true,
+            addresses: Vec::new(),
+        };
+        let before =
+            Interfaces::from_iter([interface("a", 1), interface("b", 1), interface("c", 1)]);
+        let after =
+            Interfaces::from_iter([interface("a", 1), interface("b", 2), interface("d", 1)]);
+        let names: Vec<_> =
+            differing(&before, &after).iter().map(|name| name.as_str().to_owned()).collect();
+        assert_eq!(names, ["b", "c", "d"]);
+    }
+}

@@ -1,0 +1,114 @@
+//! The egress sockets: for each key a set, one socket a worker, all from one source port.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use mcr_api::worker::WorkerCommand;
+use mcr_core::ids::{EgressId, WorkerId};
+use mcr_core::limits::EGRESSES;
+use mcr_core::plan::EgressKey;
+use mcr_sys::udp::{EgressOptions, EgressSocket};
+
+use super::Refusal;
+use crate::limits;
+
+/// All sets.
+#[derive(Debug)]
+pub(crate) struct Egresses {
+    sets: BTreeMap<EgressId, EgressSet>,
+    by_key: HashMap<EgressKey, EgressId>,
+    /// How many sets send from each local address, to know our own in an ICMP quote.
+    sources: HashMap<SocketAddr, u32>,
+    workers: usize,
+    next_id: u32,
+}
+
+#[derive(Debug)]
+struct EgressSet {
+    key: EgressKey,
+    /// Without an IPv6 scope, which no datagram carries.
+    source: SocketAddr,
+    sockets: Vec<EgressSocket>,
+}
+
+impl Egresses {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            sets: BTreeMap::new(),
+            by_key: HashMap::new(),
+            sources: HashMap::new(),
+            workers,
+            next_id: 1,
+        }
+    }
+
+    /// Makes the set of a key that has none.
+    pub(crate) fn open(&mut self, key: &EgressKey) -> Result<EgressId, Refusal> {
+        if self.sets.len() >= EGRESSES {
+            return Err(Refusal::Full(format!("{EGRESSES} kinds of egress sockets")));
+        }
+        let mut options = EgressOptions {
+            ifindex: key.ifindex.0,
+            ifname: key.interface.to_string(),
+            source: SocketAddr::new(key.source, key.source_port.unwrap_or(0)),
+            ttl: key.ttl,
+            dscp: key.dscp,
+            multicast_loop: key.multicast_loop,
+            send_buffer_bytes: limits::SEND_BUFFER_BYTES,
+        };
+        let mut sockets = Vec::with_capacity(self.workers);
+        for _ in 0..self.workers {
+            let socket = EgressSocket::open(&options)?;
+            // The others share the port that the kernel picked for the first.
+            options.source.set_port(socket.local_addr().port());
+            sockets.push(socket);
+        }
+        let id = EgressId(self.next_id);
+        self.next_id += 1;
+        *self.sources.entry(options.source).or_default() += 1;
+        self.by_key.insert(key.clone(), id);
+        self.sets.insert(id, EgressSet { key: key.clone(), source: options.source, sockets });
+        Ok(id)
+    }
+
+    /// Closes the set of a key.
+    pub(crate) fn close(&mut self, key: &EgressKey) -> Option<EgressId> {
+        let id = self.by_key.remove(key)?;
+        let set = self.sets.remove(&id)?;
+        if let Some(sets) = self.sources.get_mut(&set.source) {
+            *sets -= 1;
+            if *sets == 0 {
+                self.sources.remove(&set.source);
+            }
+        }
+        Some(id)
+    }
+
+    pub(crate) fn id(&self, key: &EgressKey) -> Option<EgressId> {
+        self.by_key.get(key).copied()
+    }
+
+    /// Whether a datagram from this address and port was ours.
+    pub(crate) fn is_source(&self, address: SocketAddr) -> bool {
+        self.sources.contains_key(&address)
+    }
+
+    /// The first set after another, in the order of ids.
+    pub(crate) fn after(&self, id: Option<EgressId>) -> Option<EgressId> {
+        let from = id.map_or(EgressId(0), |id| EgressId(id.0 + 1));
+        self.sets.range(from..).next().map(|(id, _)| *id)
+    }
+
+    /// What to tell a worker of a set.
+    pub(crate) fn command(&self, id: EgressId) -> Option<WorkerCommand> {
+        let set = self.sets.get(&id)?;
+        Some(WorkerCommand::OpenEgress { egress: id, mtu: set.key.mtu, source: set.source })
+    }
+
+    /// The socket of a worker in a set.
+    pub(crate) fn socket(&self, id: EgressId, worker: WorkerId) -> Option<BorrowedFd<'_>> {
+        let sockets = &self.sets.get(&id)?.sockets;
+        sockets.get(worker.0 as usize).map(AsFd::as_fd)
+    }
+}

@@ -1,0 +1,202 @@
+//! The ingress sockets: for each key a set, one packet socket a worker, joined to one steering
+//! group in the order of the workers.
+//!
+//! A ring outlives its reader, but not its reader's place in it; so a dead worker's sockets are
+//! replaced. The kernel puts the last member of a group into the place of one that leaves. A new
+//! socket therefore joins last, where nothing is steered to, and takes the dead one's place when
+//! that is closed. Of two replacements at once the second would land in the first one's place:
+//! they are made one after the other, which [`crate::workers`] sees to.
+
+mod set;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+
+use mcr_api::worker::WorkerCommand;
+use mcr_core::ids::{IfIndex, IngressId, WorkerId};
+use mcr_core::limits::INGRESSES;
+use mcr_core::plan::IngressKey;
+use mcr_core::slots::Slots;
+use mcr_sys::packet::PacketStatistics;
+use tracing::warn;
+
+use super::Refusal;
+use super::admission::InterfaceAdmission;
+use set::IngressSet;
+
+/// All sets, and what is wanted on each interface.
+#[derive(Debug)]
+pub(crate) struct Ingresses {
+    sets: BTreeMap<IngressId, IngressSet>,
+    by_key: HashMap<IngressKey, IngressId>,
+    admissions: BTreeMap<IfIndex, InterfaceAdmission>,
+    places: Slots,
+    cores: Vec<usize>,
+    next_id: u32,
+    /// Shut until the first workers hold their routes: nothing is received for nobody.
+    open: bool,
+}
+
+/// A ring as the ledgers know it.
+#[derive(Clone, Debug)]
+pub(crate) struct RingPlace {
+    pub(crate) id: IngressId,
+    /// The ledger's record.
+    pub(crate) place: usize,
+    pub(crate) key: IngressKey,
+}
+
+impl Ingresses {
+    /// For workers on these cores, in their order.
+    pub(crate) fn new(cores: Vec<usize>) -> Self {
+        Self {
+            sets: BTreeMap::new(),
+            by_key: HashMap::new(),
+            admissions: BTreeMap::new(),
+            places: Slots::new(INGRESSES as u32),
+            cores,
+            next_id: 1,
+            open: false,
+        }
+    }
+
+    /// Makes the set of a key that has none.
+    pub(crate) fn open(&mut self, key: &IngressKey, mtu: u32) -> Result<IngressId, Refusal> {
+        let place = self.places.take(1).map(|place| place.start);
+        let place =
+            place.ok_or_else(|| Refusal::Full(format!("{INGRESSES} ingress interfaces")))?;
+        let ring =
+            RingPlace { id: IngressId(self.next_id), place: place as usize, key: key.clone() };
+        let id = ring.id;
+        let opened = IngressSet::open(ring, mtu, &self.cores).and_then(|mut set| {
+            if self.open {
+                set.admit(self.admissions.entry(key.ifindex).or_default())?;
+            }
+            Ok(set)
+        });
+        let set = opened.inspect_err(|_| self.places.give_back(place..place + 1))?;
+        self.next_id += 1;
+        self.by_key.insert(key.clone(), id);
+        self.sets.insert(id, set);
+        Ok(id)
+    }
+
+    /// Closes the set of a key. Its place in the ledgers stays taken until
+    /// [`Self::give_back_place`], because the workers still write there.
+    pub(crate) fn close(&mut self, key: &IngressKey) -> Option<RingPlace> {
+        let id = self.by_key.remove(key)?;
+        let set = self.sets.remove(&id)?;
+        set.shut();
+        Some(set.ring)
+    }
+
+    pub(crate) fn give_back_place(&mut self, place: usize) {
+        let place = place as u32;
+        self.places.give_back(place..place + 1);
+    }
+
+    /// Lets in what is wanted, from now on.
+    pub(crate) fn open_filters(&mut self) {
+        self.open = true;
+        for set in self.sets.values_mut() {
+            let admission = self.admissions.entry(set.ring.key.ifindex).or_default();
+            if let Err(error) = set.admit(admission) {
+                warn!("{}: {error}", set.ring.key.interface);
+            }
+        }
+    }
+
+    /// A route takes this from the interface.
+    pub(crate) fn want(&mut self, ifindex: IfIndex, address: IpAddr, port: u16) {
+        let admission = self.admissions.entry(ifindex).or_default();
+        if admission.want(address, port) {
+            self.admit_on(ifindex);
+        }
+    }
+
+    /// A route no longer takes this from the interface.
+    pub(crate) fn unwant(&mut self, ifindex: IfIndex, address: IpAddr, port: u16) {
+        if let Some(admission) = self.admissions.get_mut(&ifindex) {
+            admission.unwant(address, port);
+        }
+    }
+
+    /// At each tick: narrows the filters that let in what nobody wants any more.
+    pub(crate) fn refresh_filters(&mut self) {
+        let stale: Vec<IfIndex> = self
+            .admissions
+            .iter_mut()
+            .filter_map(|(ifindex, admission)| admission.refresh().then_some(*ifindex))
+            .collect();
+        for ifindex in stale {
+            self.admit_on(ifindex);
+        }
+        self.admissions.retain(|_, admission| !admission.is_idle());
+    }
+
+    fn admit_on(&mut self, ifindex: IfIndex) {
+        let Some(admission) = self.admissions.get(&ifindex).filter(|_| self.open) else {
+            return;
+        };
+        for set in self.sets.values_mut().filter(|set| set.ring.key.ifindex == ifindex) {
+            if let Err(error) = set.admit(admission) {
+                warn!("{}: {error}", set.ring.key.interface);
+            }
+        }
+    }
+
+    /// Every ring in the order of ids.
+    pub(crate) fn rings(&self) -> impl Iterator<Item = &RingPlace> {
+        self.sets.values().map(|set| &set.ring)
+    }
+
+    /// The first set after another, in the order of ids.
+    pub(crate) fn after(&self, id: Option<IngressId>) -> Option<IngressId> {
+        let from = id.map_or(IngressId(0), |id| IngressId(id.0 + 1));
+        self.sets.range(from..).next().map(|(id, _)| *id)
+    }
+
+    /// What to tell a worker of a set.
+    pub(crate) fn command(&self, id: IngressId) -> Option<WorkerCommand> {
+        self.sets.get(&id).map(|set| WorkerCommand::OpenIngress(set.announcement()))
+    }
+
+    /// The socket that a worker reads, or is to read, in a set.
+    pub(crate) fn socket(&self, id: IngressId, worker: WorkerId) -> Option<BorrowedFd<'_>> {
+        self.sets.get(&id)?.socket(worker)
+    }
+
+    /// A worker was sent its socket: nobody else can read that ring any more.
+    pub(crate) fn mark_handed(&self, id: IngressId, worker: WorkerId) {
+        if let Some(set) = self.sets.get(&id) {
+            set.mark_handed(worker);
+        }
+    }
+
+    /// Before a worker is started again: makes a new socket beside each that the dead one had.
+    pub(crate) fn prepare_replacement(&mut self, worker: WorkerId) -> Result<(), Refusal> {
+        let made = self.sets.values_mut().try_for_each(|set| {
+            let admission = self.admissions.entry(set.ring.key.ifindex).or_default();
+            set.add_candidate(worker, self.open.then_some(admission))
+        });
+        made.inspect_err(|_| self.abandon_replacement(worker))
+    }
+
+    /// The new worker died, too, before it took over.
+    pub(crate) fn abandon_replacement(&mut self, worker: WorkerId) {
+        self.sets.values_mut().for_each(|set| set.drop_candidate(worker));
+    }
+
+    /// The new worker holds everything: its sockets take the places of the dead one's. Returns what
+    /// the kernel had still counted for those.
+    pub(crate) fn complete_replacement(&mut self, worker: WorkerId) -> PacketStatistics {
+        let mut left = PacketStatistics::default();
+        for set in self.sets.values_mut() {
+            let statistics = set.install_candidate(worker);
+            left.received += statistics.received;
+            left.dropped += statistics.dropped;
+        }
+        left
+    }
+}

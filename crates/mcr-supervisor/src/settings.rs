@@ -1,0 +1,68 @@
+//! What the daemon is told at its start, and why it may refuse to.
+
+use std::io;
+use std::path::PathBuf;
+
+use mcr_api::config::ConfigError;
+use mcr_api::worker::launch::Io;
+use mcr_core::rule_set::Refused;
+use mcr_sys::SetupError;
+
+/// What [`crate::run`] is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// The control socket's path.
+    pub control: PathBuf,
+    /// The core of each worker, at least one, each once, all allowed to this process.
+    pub cores: Vec<usize>,
+    /// How workers are to send and wait.
+    pub io: Io,
+}
+
+/// Why the daemon did not start; each is one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration file cannot be read.
+    #[error("configuration file {path}: {cause}")]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The configuration file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A rule of the configuration file does not go with the others.
+    #[error("{path}:{line}: {cause}")]
+    ConfigRule {
+        /// The file.
+        path: PathBuf,
+        /// The line of the rule.
+        line: usize,
+        /// Why.
+        cause: Refused,
+    },
+    /// The process may not do what a relay does.
+    #[error(transparent)]
+    Permission(SetupError),
+    /// Another daemon, or another program, serves the control path.
+    #[error("{0}")]
+    Live(String),
+    /// The control socket cannot be made.
+    #[error("{0}")]
+    ControlPath(String),
+    /// No worker works.
+    #[error("no worker could be started: {0}")]
+    Workers(String),
+    /// The kernel refused what every program may ask for.
+    #[error("{what}: {cause}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What it answered.
+        cause: io::Error,
+    },
+}

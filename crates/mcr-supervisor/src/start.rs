@@ -1,0 +1,155 @@
+//! From settings to a relay that serves: each step in its order.
+
+use std::fs;
+use std::path::Path;
+
+use mcr_api::config::{Config, ConfiguredRule};
+use mcr_sys::packet::packet_sockets_permitted;
+use mcr_sys::process::raise_descriptor_limit;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use crate::control::{self, ControlSocket, SocketError};
+use crate::event::Event;
+use crate::interfaces::Observer;
+use crate::settings::{Settings, StartError};
+use crate::state::State;
+use crate::supervisor::Supervisor;
+use crate::workers::Workers;
+use crate::{limits, log, unreachable};
+
+/// Starts everything, serves until told to end, and ends everything.
+pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
+    log::init();
+    let rules = settings.config.as_deref().map_or(Ok(Vec::new()), configured_rules)?;
+    packet_sockets_permitted().map_err(StartError::Permission)?;
+    if let Err(error) = raise_descriptor_limit() {
+        warn!("the limit of open files stays as it is: {error}");
+    }
+    let (socket, listener) =
+        ControlSocket::bind(&settings.control).map_err(|error| socket_error(&error))?;
+    let outcome = serve_at(listener, &settings, rules).await;
+    socket.remove();
+    outcome
+}
+
+async fn serve_at(
+    listener: std::os::unix::net::UnixListener,
+    settings: &Settings,
+    rules: Vec<ConfiguredRule>,
+) -> Result<(), StartError> {
+    let (events, inbox) = mpsc::channel(limits::EVENTS);
+    end_on_signals(&events).map_err(system("watching for signals"))?;
+    let observer = Observer::connect().map_err(system("opening a netlink socket"))?;
+    let interfaces = observer.read().await.map_err(|error| StartError::System {
+        what: "reading the interfaces",
+        cause: std::io::Error::other(error.to_string()),
+    })?;
+    let state = State::new(interfaces, &settings.cores);
+    let workers = Workers::new(&settings.cores, settings.io, events.clone());
+    let mut supervisor = Supervisor::new(state, workers, inbox);
+    load(&mut supervisor, rules, settings.config.as_deref())?;
+    supervisor.start_workers().await?;
+    observer.watch(events.clone()).map_err(system("watching the interfaces"))?;
+    unreachable::collect(&events);
+    let listener = UnixListener::from_std(listener).map_err(system("watching for clients"))?;
+    let clients = tokio::spawn(control::serve(listener, events));
+    say_ready(&supervisor, settings);
+    supervisor.run().await;
+    clients.abort();
+    supervisor.stop().await;
+    Ok(())
+}
+
+fn configured_rules(path: &Path) -> Result<Vec<ConfiguredRule>, StartError> {
+    let text = fs::read_to_string(path)
+        .map_err(|cause| StartError::ConfigFile { path: path.to_owned(), cause })?;
+    Ok(Config::parse(&text, &path.to_string_lossy())?.rules)
+}
+
+fn load(
+    supervisor: &mut Supervisor,
+    rules: Vec<ConfiguredRule>,
+    path: Option<&Path>,
+) -> Result<(), StartError> {
+    let Supervisor { state, workers, .. } = supervisor;
+    for ConfiguredRule { rule, line } in rules {
+        state.add_rule(rule, workers).map_err(|cause| StartError::ConfigRule {
+            path: path.unwrap_or(Path::new("")).to_owned(),
+            line,
+            cause,
+        })?;
+    }
+    Ok(())
+}
+
+/// SIGTERM and SIGINT are asked for before anything is held that must be given back.
+fn end_on_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind)?;
+        let events = events.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if events.send(Event::Terminate).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+fn say_ready(supervisor: &Supervisor, settings: &Settings) {
+    let workers = settings.cores.len();
+    let cores = cores_text(&settings.cores);
+    let rules = supervisor.state.rules.len();
+    let control = settings.control.display();
+    let plural = |count| if count == 1 { "" } else { "s" };
+    eprintln!(
+        "mcrd: ready: {workers} worker{} on core{} {cores}, {rules} rule{}, control socket \
+         {control}",
+        plural(workers),
+        plural(workers),
+        plural(rules),
+    );
+}
+
+/// `0-3,6`.
+fn cores_text(cores: &[usize]) -> String {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for &core in cores {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == core => *last = core,
+            _ => runs.push((core, core)),
+        }
+    }
+    let run = |(first, last): &(usize, usize)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    runs.iter().map(run).collect::<Vec<_>>().join(",")
+}
+
+fn socket_error(error: &SocketError) -> StartError {
+    match error {
+        SocketError::Live(_) => StartError::Live(error.to_string()),
+        _ => StartError::ControlPath(error.to_string()),
+    }
+}
+
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+    move |cause| StartError::System { what, cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_shown_as_they_are_given() {
+        assert_eq!(cores_text(&[0, 1, 2, 3, 6]), "0-3,6");
+        assert_eq!(cores_text(&[5]), "5");
+        assert_eq!(cores_text(&[3, 1, 2]), "3,1-2");
+    }
+}

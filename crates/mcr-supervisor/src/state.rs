@@ -1,0 +1,77 @@
+//! All that the supervisor knows and holds, but for the worker processes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mcr_api::control::{RuleState, RuleStatus};
+use mcr_core::ids::RuleId;
+use mcr_core::interfaces::Interfaces;
+use mcr_core::plan::{Demand, Desired, Resource};
+use mcr_core::rule_set::{DeclaredRule, RuleSet};
+
+use crate::holdings::Holdings;
+use crate::resources::Addresses;
+use crate::resources::problems::Problems;
+use crate::stats::retained::Retained;
+use crate::unreachable::UnreachableCounts;
+
+/// The state; [`crate::reconcile`] changes it.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// What the operator declared.
+    pub(crate) rules: RuleSet,
+    /// What the network is like.
+    pub(crate) interfaces: Interfaces,
+    /// What each rule needs there, as last counted in `desired`.
+    pub(crate) demands: BTreeMap<RuleId, Demand>,
+    pub(crate) desired: Desired,
+    /// What of it there is, and what could not be had.
+    pub(crate) held: BTreeSet<Resource>,
+    pub(crate) problems: Problems,
+    pub(crate) addresses: Addresses,
+    pub(crate) holdings: Holdings,
+    /// Counters that no ledger holds.
+    pub(crate) retained: Retained,
+    pub(crate) unreachable: UnreachableCounts,
+}
+
+impl State {
+    /// No rule yet, for workers on these cores.
+    pub(crate) fn new(interfaces: Interfaces, cores: &[usize]) -> Self {
+        Self {
+            rules: RuleSet::default(),
+            interfaces,
+            demands: BTreeMap::new(),
+            desired: Desired::default(),
+            held: BTreeSet::new(),
+            problems: Problems::default(),
+            addresses: Addresses::default(),
+            holdings: Holdings::new(cores.to_vec()),
+            retained: Retained::default(),
+            unreachable: UnreachableCounts::default(),
+        }
+    }
+
+    /// A rule and how it is, for `ListRules`.
+    pub(crate) fn rule_status(&self, declared: &DeclaredRule) -> RuleStatus {
+        let (state, problems) = self.condition(declared.id);
+        RuleStatus { id: declared.id.0, rule: (&declared.rule).into(), state, problems }
+    }
+
+    /// Whether a rule can relay, and what it or an output of it lacks.
+    pub(crate) fn condition(&self, id: RuleId) -> (RuleState, Vec<String>) {
+        let Some(demand) = self.demands.get(&id) else {
+            return (RuleState::Pending, Vec::new());
+        };
+        let is_read = |resource: &Resource| {
+            matches!(resource, Resource::Ingress(_)) && self.held.contains(resource)
+        };
+        let state = if demand.resources.iter().any(is_read) {
+            RuleState::Active
+        } else {
+            RuleState::Pending
+        };
+        let pending = demand.pending.iter().map(ToString::to_string);
+        let refused = demand.resources.iter().filter_map(|resource| self.problems.of(resource));
+        (state, pending.chain(refused.map(ToOwned::to_owned)).collect())
+    }
+}

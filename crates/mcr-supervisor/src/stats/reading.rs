@@ -1,0 +1,153 @@
+//! Reads counters from a ledger, which its worker writes at the same time.
+
+use std::collections::BTreeMap;
+
+use mcr_api::control::CoreStats;
+use mcr_core::ids::IngressId;
+use mcr_core::ledger::{CoreCounter, OutputCounter, Record, RingCounter, RuleCounter};
+use mcr_core::ledger::{core, dropped, egress_error};
+use mcr_core::rule_set::DeclaredRule;
+use mcr_core::verdict::{DropReason, EgressError};
+use mcr_sys::ledger::LedgerReader;
+
+use crate::resources::ingress::RingPlace;
+
+/// What a rule's outputs, and it itself, have counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RuleTally {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    /// In the order of the rule's outputs; may be fewer, where the rest counted nothing.
+    pub(crate) outputs: Vec<OutputTally>,
+}
+
+/// What an output has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OutputTally {
+    pub(crate) sent: u64,
+    pub(crate) bytes: u64,
+    pub(crate) errors: [u64; EgressError::COUNT],
+}
+
+impl RuleTally {
+    /// Takes another's counters in.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        if self.outputs.len() < other.outputs.len() {
+            self.outputs.resize(other.outputs.len(), OutputTally::default());
+        }
+        for (sum, output) in self.outputs.iter_mut().zip(&other.outputs) {
+            sum.sent += output.sent;
+            sum.bytes += output.bytes;
+            for (sum, count) in sum.errors.iter_mut().zip(output.errors) {
+                *sum += count;
+            }
+        }
+    }
+}
+
+/// What a ring has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RingTally([u64; RingCounter::COUNT]);
+
+impl RingTally {
+    pub(crate) fn of(&self, counter: RingCounter) -> u64 {
+        self.0[counter.index()]
+    }
+}
+
+/// What a worker counted for its core, but for what its rings counted.
+pub(crate) fn core_stats(ledger: &LedgerReader) -> CoreStats {
+    let count = |counter| ledger.load(core(counter));
+    let drops = DropReason::ALL.iter().map(|r| (r.name().to_owned(), ledger.load(dropped(*r))));
+    let errors =
+        EgressError::ALL.iter().map(|e| (e.name().to_owned(), ledger.load(egress_error(*e))));
+    CoreStats {
+        received: 0,
+        kernel_drops: 0,
+        frames_read: count(CoreCounter::FramesRead),
+        bytes_read: count(CoreCounter::BytesRead),
+        matched: count(CoreCounter::Matched),
+        copies: count(CoreCounter::Copies),
+        sent: count(CoreCounter::Sent),
+        sent_bytes: count(CoreCounter::SentBytes),
+        drops: drops.collect(),
+        errors: errors.collect(),
+        batches: count(CoreCounter::Batches),
+        sends: count(CoreCounter::Sends),
+        wake_ups: count(CoreCounter::WakeUps),
+        busy_ns: count(CoreCounter::BusyNs),
+        gso_refused: count(CoreCounter::GsoRefused),
+        commands: count(CoreCounter::Commands),
+        commands_refused: count(CoreCounter::CommandsRefused),
+        log_records_dropped: count(CoreCounter::LogRecordsDropped),
+    }
+}
+
+/// No counts, but every reason by name.
+pub(crate) fn zero_stats() -> CoreStats {
+    CoreStats {
+        drops: DropReason::ALL.iter().map(|reason| (reason.name().to_owned(), 0)).collect(),
+        errors: EgressError::ALL.iter().map(|error| (error.name().to_owned(), 0)).collect(),
+        ..CoreStats::default()
+    }
+}
+
+/// What a ring counted; `None` where the worker does not have it.
+pub(crate) fn ring(ledger: &LedgerReader, ring: &RingPlace) -> Option<RingTally> {
+    let record = Record::ring(ring.place);
+    tagged(ledger, record, ring_tag(ring.id), || ring_counters(ledger, record))
+}
+
+/// What a ring counted whose worker may have closed it already; the record must not have been
+/// given to another ring since.
+pub(crate) fn closed_ring(ledger: &LedgerReader, place: usize) -> RingTally {
+    ring_counters(ledger, Record::ring(place))
+}
+
+/// What a rule counted; `None` where the worker does not have it.
+pub(crate) fn rule(ledger: &LedgerReader, declared: &DeclaredRule) -> Option<RuleTally> {
+    let (record, tag) = (Record::rule(declared.slot), declared.id.0);
+    let (packets, bytes) = tagged(ledger, record, tag, || {
+        let count = |counter| ledger.load(record.of_rule(counter));
+        (count(RuleCounter::Packets), count(RuleCounter::Bytes))
+    })?;
+    let outputs = declared.output_slots().map(|slot| {
+        let record = Record::output(slot);
+        tagged(ledger, record, tag, || OutputTally {
+            sent: ledger.load(record.of_output(OutputCounter::Sent)),
+            bytes: ledger.load(record.of_output(OutputCounter::SentBytes)),
+            errors: std::array::from_fn(|n| ledger.load(record.of_error(EgressError::ALL[n]))),
+        })
+    });
+    let outputs = outputs.map(Option::unwrap_or_default).collect();
+    Some(RuleTally { packets, bytes, outputs })
+}
+
+/// The errors that occurred, by name.
+pub(crate) fn named_errors(output: &OutputTally) -> BTreeMap<String, u64> {
+    let counts = EgressError::ALL.iter().zip(output.errors);
+    let occurred = counts.filter(|(_, count)| *count > 0);
+    occurred.map(|(error, count)| (error.name().to_owned(), count)).collect()
+}
+
+/// A ring's tag: 0 would be that of a free record.
+fn ring_tag(id: IngressId) -> u64 {
+    u64::from(id.0) + 1
+}
+
+/// What `read` finds in a record, if the record bore the tag before and after.
+fn tagged<T>(
+    ledger: &LedgerReader,
+    record: Record,
+    tag: u64,
+    read: impl FnOnce() -> T,
+) -> Option<T> {
+    let bears_tag = || ledger.load_acquire(record.tag()) == tag;
+    bears_tag().then(read).filter(|_| bears_tag())
+}
+
+fn ring_counters(ledger: &LedgerReader, record: Record) -> RingTally {
+    RingTally(std::array::from_fn(|n| ledger.load(record.of_ring(RingCounter::ALL[n]))))
+}

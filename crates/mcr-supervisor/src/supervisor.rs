@@ -1,0 +1,180 @@
+//! The one loop that owns the state: events in, one after the other, so that nothing needs a lock.
+
+use std::future::ready;
+use std::time::Instant;
+
+use mcr_sys::process::monotonic_ns;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tracing::{info, warn};
+
+use crate::control;
+use crate::event::Event;
+use crate::limits;
+use crate::settings::StartError;
+use crate::state::State;
+use crate::stats::report;
+use crate::stats::sampler::Sampler;
+use crate::workers::{StartProgress, Workers};
+
+/// The state, the workers, and what comes in.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    pub(crate) state: State,
+    pub(crate) workers: Workers,
+    pub(crate) sampler: Sampler,
+    /// When the daemon started, in nanoseconds of the monotonic clock.
+    pub(crate) started: u64,
+    inbox: mpsc::Receiver<Event>,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    End,
+}
+
+impl Supervisor {
+    pub(crate) fn new(state: State, workers: Workers, inbox: mpsc::Receiver<Event>) -> Self {
+        Self { state, workers, sampler: Sampler::default(), started: monotonic_ns(), inbox }
+    }
+
+    /// Starts the workers, waits until they hold everything, and lets the datagrams in.
+    pub(crate) async fn start_workers(&mut self) -> Result<(), StartError> {
+        self.workers.start_due(&mut self.state.holdings);
+        let deadline = Instant::now() + limits::START_WAIT;
+        let outcome = loop {
+            match self.workers.start_progress() {
+                StartProgress::Complete => break Ok(()),
+                StartProgress::Failed(how) => break Err(how),
+                StartProgress::UnderWay if Instant::now() < deadline => {}
+                StartProgress::UnderWay if self.workers.serving().next().is_some() => {
+                    warn!("not every worker has started; those missing are tried again");
+                    break Ok(());
+                }
+                StartProgress::UnderWay => break Err("none has taken its rules over".into()),
+            }
+            if let Ok(Some(event)) = timeout(limits::STARTING_CHECK, self.inbox.recv()).await
+                && self.handle(event) == Next::End
+            {
+                break Err("the daemon was told to end".into());
+            }
+            self.promote();
+        };
+        if let Err(how) = outcome {
+            self.stop().await;
+            return Err(StartError::Workers(how));
+        }
+        self.state.holdings.ingresses.open_filters();
+        Ok(())
+    }
+
+    /// Serves until it is told to end.
+    pub(crate) async fn run(&mut self) {
+        let mut tick = interval(limits::TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sample = interval(limits::SAMPLE_INTERVAL);
+        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let next_start = self.workers.next_start();
+            // The timers first, so that no number of requests delays the healing.
+            tokio::select! {
+                biased;
+                _ = tick.tick() => self.tick(),
+                _ = sample.tick() => self.sampler.begin_round(),
+                () = sleep(limits::STARTING_CHECK), if self.workers.any_starting() => {
+                    self.promote();
+                }
+                () = sleep_until(next_start.unwrap_or_else(Instant::now).into()),
+                    if next_start.is_some() => {
+                        self.workers.start_due(&mut self.state.holdings);
+                }
+                Some(event) = self.inbox.recv() => {
+                    if self.handle(event) == Next::End {
+                        return;
+                    }
+                }
+                () = ready(()), if self.sampler.is_under_way() => {
+                    report::sample(&self.state, &self.workers, &mut self.sampler);
+                }
+            }
+        }
+    }
+
+    /// Leaves the groups, lets the workers finish, and ends those that do not; a second request to
+    /// end ends them at once.
+    pub(crate) async fn stop(&mut self) {
+        info!("ending");
+        self.state.leave_all();
+        let deadline = Instant::now() + limits::STOP_WAIT;
+        while !self.workers.all_ended() && Instant::now() < deadline {
+            self.workers.stop(&self.state.holdings);
+            if self.next_while_ending().await == Next::End {
+                break;
+            }
+        }
+        self.workers.kill();
+        let deadline = Instant::now() + limits::KILL_WAIT;
+        while !self.workers.all_ended() && Instant::now() < deadline {
+            self.next_while_ending().await;
+        }
+    }
+
+    async fn next_while_ending(&mut self) -> Next {
+        match timeout(limits::STOP_RETRY, self.inbox.recv()).await {
+            // A request's client is told that the daemon is ending, for its reply is dropped.
+            Ok(Some(Event::Request { .. }) | None) | Err(_) => Next::GoOn,
+            Ok(Some(event)) => self.handle(event),
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Next {
+        let Self { state, workers, .. } = self;
+        match event {
+            Event::Request { command, reply } => {
+                // A client that has gone meanwhile needs no answer.
+                _ = reply.send(control::answer(self, command));
+            }
+            Event::WorkerExited { worker, incarnation, how } => {
+                if let Some(ledger) = workers.exited(worker, incarnation, &how, &mut state.holdings)
+                {
+                    state.keep_counters(worker, &ledger);
+                    workers.start_due(&mut state.holdings);
+                }
+            }
+            Event::WorkerWritable { worker, incarnation } => {
+                workers.writable(worker, incarnation, &state.holdings);
+            }
+            Event::Observed(interfaces) => state.observe(interfaces, workers),
+            Event::Unreachable(reports) => {
+                let egresses = &state.holdings.egresses;
+                for report in &reports {
+                    state.unreachable.count(report, |source| egresses.is_source(source));
+                }
+            }
+            Event::Terminate => return Next::End,
+        }
+        Next::GoOn
+    }
+
+    fn tick(&mut self) {
+        let Self { state, workers, .. } = self;
+        workers.tick(&mut state.holdings);
+        state.retry(workers);
+        state.settle_rings(workers);
+        state.holdings.ingresses.refresh_filters();
+    }
+
+    fn promote(&mut self) {
+        let Self { state, workers, .. } = self;
+        let promoted = workers.promote(&mut state.holdings);
+        for (worker, unread) in &promoted {
+            state.retained.keep_unread(*worker, *unread);
+        }
+        if !promoted.is_empty() {
+            // Others may have waited for their turn.
+            workers.start_due(&mut state.holdings);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The worker processes: started, told, compared with what is desired, and replaced.
+
+mod backoff;
+pub(crate) mod drift;
+mod process;
+mod sync;
+mod worker;
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mcr_api::control::{Mechanism, WorkerState, WorkerStatus};
+use mcr_api::worker::WorkerCommand;
+use mcr_api::worker::launch::Io;
+use mcr_core::ids::WorkerId;
+use mcr_core::ledger::{Header, header};
+use mcr_sys::ledger::LedgerReader;
+use mcr_sys::packet::PacketStatistics;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::event::Event;
+use crate::holdings::{Change, Holdings};
+use crate::limits;
+use process::{Launcher, Process};
+use worker::{Live, Worker};
+
+/// All workers, one a core.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    places: Vec<Worker>,
+    launcher: Launcher,
+    /// The desired generation at the last tick.
+    desired_before: u64,
+    last_tick: Instant,
+    stopping: bool,
+}
+
+impl Workers {
+    /// Places without processes yet.
+    pub(crate) fn new(cores: &[usize], io: Io, events: mpsc::Sender<Event>) -> Self {
+        let place = |(id, core): (u32, &usize)| Worker::new(WorkerId(id), *core);
+        Self {
+            places: (0..).zip(cores).map(place).collect(),
+            launcher: Launcher::new(io, events),
+            desired_before: 0,
+            last_tick: Instant::now(),
+            stopping: false,
+        }
+    }
+
+    /// Tells every worker of a change that was just made.
+    pub(crate) fn announce(&mut self, change: Change, holdings: &Holdings) {
+        let Some(command) = holdings.command(change) else {
+            return;
+        };
+        let message = holdings.encode(command);
+        for worker in &mut self.places {
+            if let Some(live) = &mut worker.live {
+                live.announce(worker.id, change, &message, holdings);
+            }
+        }
+    }
+
+    /// Starts what is to be started.
+    ///
+    /// Where sockets have to be replaced, it is one worker at a time: see
+    /// [`crate::resources::ingress`].
+    pub(crate) fn start_due(&mut self, holdings: &mut Holdings) {
+        if self.stopping {
+            return;
+        }
+        for place in 0..self.places.len() {
+            let one_is_starting =
+                self.places.iter().any(|w| w.live.as_ref().is_some_and(|live| !live.serving));
+            let first_start = self.places[place].last_exit.is_none();
+            let worker = &mut self.places[place];
+            if !worker.is_due() || (one_is_starting && !first_start) {
+                continue;
+            }
+            match self.launcher.launch(worker.id, worker.core) {
+                // Its sockets are made while it loads.
+                Ok(process) => begin(worker, process, first_start, holdings),
+                Err(error) => put_off(worker, &error),
+            }
+        }
+    }
+
+    /// A process ended: returns its ledger, if it was one of ours that we had not replaced.
+    pub(crate) fn exited(
+        &mut self,
+        worker: WorkerId,
+        incarnation: u64,
+        how: &str,
+        holdings: &mut Holdings,
+    ) -> Option<Arc<LedgerReader>> {
+        let worker = self.places.get_mut(worker.0 as usize)?;
+        if self.stopping {
+            let live = worker.live.take_if(|live| live.process.incarnation == incarnation);
+            return live.map(|live| live.process.ledger);
+        }
+        let live = worker.ended(incarnation, how)?;
+        holdings.ingresses.abandon_replacement(worker.id);
+        Some(live.process.ledger)
+    }
+
+    /// There is room in a worker's socket.
+    pub(crate) fn writable(&mut self, worker: WorkerId, incarnation: u64, holdings: &Holdings) {
+        let live = self.places.get_mut(worker.0 as usize).and_then(|w| w.live.as_mut());
+        if let Some(live) = live.filter(|live| live.process.incarnation == incarnation) {
+            live.writable(worker, holdings);
+        }
+    }
+
+    /// Whether a worker is on its way to its place.
+    pub(crate) fn any_starting(&self) -> bool {
+        self.places.iter().any(|w| w.live.as_ref().is_some_and(|live| !live.serving))
+    }
+
+    /// Puts starting workers that hold everything into their places. Returns for each what the
+    /// kernel had counted for its predecessor's sockets since that died.
+    pub(crate) fn promote(&mut self, holdings: &mut Holdings) -> Vec<(WorkerId, PacketStatistics)> {
+        let mut promoted = Vec::new();
+        for worker in &mut self.places {
+            let Some(live) = &mut worker.live else {
+                continue;
+            };
+            if !live.serving && live.is_in_sync(holdings) {
+                live.serving = true;
+                live.sync = None;
+                promoted.push((worker.id, holdings.ingresses.complete_replacement(worker.id)));
+                if worker.restarts > 0 {
+                    let took = live.process.started.elapsed().as_millis();
+                    info!("worker {} on core {} took over in {took} ms", worker.id, worker.core);
+                }
+            }
+        }
+        promoted
+    }
+
+    /// Compares every ledger with what is desired, and heals.
+    pub(crate) fn tick(&mut self, holdings: &mut Holdings) {
+        let late = self.last_tick.elapsed() > limits::LATE_TICK;
+        self.last_tick = Instant::now();
+        // Where we were not running ourselves, no worker can be blamed.
+        if !late && !self.stopping {
+            for worker in &mut self.places {
+                if let Some(live) = &mut worker.live {
+                    live.tick(worker.id, self.desired_before, holdings);
+                }
+            }
+        }
+        self.desired_before = holdings.position().generation;
+        self.start_due(holdings);
+    }
+
+    /// The ledgers of the workers that have taken their places.
+    pub(crate) fn serving(&self) -> impl Iterator<Item = &Arc<LedgerReader>> {
+        let live = self.places.iter().filter_map(|w| w.live.as_ref());
+        live.filter(|live| live.serving).map(|live| &live.process.ledger)
+    }
+
+    /// Every place, with its core and its process's ledger.
+    pub(crate) fn ledgers(&self) -> impl Iterator<Item = (WorkerId, usize, Option<&LedgerReader>)> {
+        self.places.iter().map(|worker| {
+            let ledger = worker.live.as_ref().map(|live| &*live.process.ledger);
+            (worker.id, worker.core, ledger)
+        })
+    }
+
+    /// Every process's ledger, and the generation that it says to hold.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = (WorkerId, &LedgerReader, u64)> {
+        self.places.iter().filter_map(|worker| {
+            let process = &worker.live.as_ref()?.process;
+            Some((worker.id, &*process.ledger, process.position().generation))
+        })
+    }
+
+    /// When the next process is to be started, if none has to be waited for before that.
+    pub(crate) fn next_start(&self) -> Option<Instant> {
+        let absent = self.places.iter().filter(|worker| worker.live.is_none());
+        let blocked = self.stopping || self.any_starting();
+        absent.map(|worker| worker.start_at).min().filter(|_| !blocked)
+    }
+
+    /// How the first start stands: all in place, some have failed, or neither.
+    pub(crate) fn start_progress(&self) -> StartProgress {
+        let serving = self.serving().count();
+        let exits = || self.places.iter().filter_map(|w| w.last_exit.clone());
+        if serving == self.places.len() {
+            StartProgress::Complete
+        } else if serving == 0 && exits().count() == self.places.len() {
+            StartProgress::Failed(exits().next().unwrap_or_default())
+        } else {
+            StartProgress::UnderWay
+        }
+    }
+
+    /// Asks every worker to end. Those whose socket is full must be asked again.
+    pub(crate) fn stop(&mut self, holdings: &Holdings) {
+        self.stopping = true;
+        let message = holdings.encode(WorkerCommand::Stop);
+        for live in self.places.iter().filter_map(|w| w.live.as_ref()) {
+            // Full: asked again. Gone: its end is on its way.
+            _ = live.process.send(&message, None);
+        }
+    }
+
+    /// Kills what has not ended.
+    pub(crate) fn kill(&mut self) {
+        self.places.iter_mut().filter_map(|w| w.live.as_mut()).for_each(|l| l.process.kill());
+    }
+
+    /// Whether no process is left.
+    pub(crate) fn all_ended(&self) -> bool {
+        self.places.iter().all(|worker| worker.live.is_none())
+    }
+
+    /// How every worker is, for `ListWorkers`.
+    pub(crate) fn statuses(&self, holdings: &Holdings) -> Vec<WorkerStatus> {
+        self.places.iter().map(|worker| self.status(worker, holdings)).collect()
+    }
+
+    fn status(&self, worker: &Worker, holdings: &Holdings) -> WorkerStatus {
+        let process = worker.live.as_ref().map(|live| &live.process);
+        let age = process.and_then(Process::heartbeat_age);
+        let state = match &worker.live {
+            _ if self.stopping => WorkerState::Stopping,
+            None if worker.is_due() => WorkerState::Starting,
+            None => WorkerState::BackingOff,
+            Some(live) if !live.serving => WorkerState::Starting,
+            Some(live) if live.sync.is_some() => WorkerState::Resyncing,
+            Some(_) => WorkerState::Running,
+        };
+        WorkerStatus {
+            worker: worker.id.0,
+            core: worker.core as u32,
+            pid: process.and_then(|process| process.pid),
+            state,
+            io: process.and_then(|process| mechanism(&process.ledger)),
+            generation: process.map_or(0, |process| process.position().generation),
+            in_sync: worker.live.as_ref().is_some_and(|live| live.is_in_sync(holdings)),
+            rules: process.map_or(0, |process| process.ledger.load(header(Header::Routes))),
+            heartbeat_age_ms: age.map(|age| age.as_millis() as u64),
+            restarts: worker.restarts,
+            last_exit: worker.last_exit.clone(),
+        }
+    }
+}
+
+/// Gives a new process its place's sockets, and everything else to be told.
+fn begin(worker: &mut Worker, mut process: Process, first_start: bool, holdings: &mut Holdings) {
+    if let Err(refusal) = holdings.ingresses.prepare_replacement(worker.id) {
+        process.kill();
+        put_off(worker, &refusal);
+        return;
+    }
+    worker.restarts += u64::from(!first_start);
+    let mut live = Live::new(process);
+    live.pump(worker.id, holdings);
+    worker.live = Some(live);
+}
+
+fn put_off(worker: &mut Worker, why: &dyn Display) {
+    let wait = worker.put_off(Duration::ZERO).as_millis();
+    warn!("worker {} cannot start, again in {wait} ms: {why}", worker.id);
+    worker.last_exit = Some(why.to_string());
+}
+
+/// How the first start stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StartProgress {
+    UnderWay,
+    Complete,
+    /// None works, and each has ended at least once; so one of them ended.
+    Failed(String),
+}
+
+/// How a worker reaches the kernel, as its ledger says.
+pub(crate) fn mechanism(ledger: &LedgerReader) -> Option<Mechanism> {
+    Mechanism::from_code(ledger.load(header(Header::Mechanism)))
+}

@@ -1,0 +1,187 @@
+//! One worker process: how it is started, spoken to, listened to and ended.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use command_fds::{CommandFdExt, FdMapping};
+use mcr_api::worker::launch::{COMMANDS_DESCRIPTOR, Io, LEDGER_DESCRIPTOR, LOG_DESCRIPTOR};
+use mcr_core::ids::WorkerId;
+use mcr_core::ledger::{Header, VERSION, WORDS, header};
+use mcr_core::route::StateHash;
+use mcr_sys::ledger::{LedgerMemory, LedgerReader};
+use mcr_sys::{process, seqpacket};
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot};
+
+use super::drift::Position;
+use crate::event::Event;
+use crate::{log, readiness};
+
+/// The running program, also when its file has been replaced meanwhile.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// Starts workers.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    io: Io,
+    events: mpsc::Sender<Event>,
+    launched: u64,
+}
+
+/// A process that was started and has not been seen to end.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// Tells it from the same worker's earlier processes.
+    pub(crate) incarnation: u64,
+    pub(crate) pid: Option<u32>,
+    pub(crate) ledger: Arc<LedgerReader>,
+    pub(crate) started: Instant,
+    worker: WorkerId,
+    commands: Arc<AsyncFd<OwnedFd>>,
+    kill: Option<oneshot::Sender<()>>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Launcher {
+    pub(crate) fn new(io: Io, events: mpsc::Sender<Event>) -> Self {
+        Self { io, events, launched: 0 }
+    }
+
+    /// Starts a worker. Its end comes as [`Event::WorkerExited`].
+    ///
+    /// To be called on the daemon's first thread: the kernel ends workers with the thread that
+    /// started them.
+    pub(crate) fn launch(&mut self, worker: WorkerId, core: usize) -> io::Result<Process> {
+        let (ours, theirs) = seqpacket::pair()?;
+        let memory = LedgerMemory::create(&format!("mcr-ledger-{worker}"), WORDS)?;
+        let ledger = Arc::new(LedgerReader::map(memory.as_fd(), WORDS)?);
+        let (log_reader, log_writer) = io::pipe()?;
+        process::set_nonblocking(&log_writer)?;
+        let inherited = [
+            (theirs, COMMANDS_DESCRIPTOR),
+            (memory, LEDGER_DESCRIPTOR),
+            (log_writer.into(), LOG_DESCRIPTOR),
+        ];
+        let child = self.command(worker, core, inherited)?.spawn()?;
+        let log_reader = pipe::Receiver::from_owned_fd(log_reader.into())?;
+        tokio::spawn(log::relay(worker, log_reader));
+        self.launched += 1;
+        let (kill, killed) = oneshot::channel();
+        let process = Process {
+            incarnation: self.launched,
+            pid: child.id(),
+            ledger,
+            started: Instant::now(),
+            worker,
+            commands: Arc::new(readiness::watch(ours)?),
+            kill: Some(kill),
+            events: self.events.clone(),
+        };
+        let exited = watch(child, killed);
+        let (events, incarnation) = (self.events.clone(), process.incarnation);
+        tokio::spawn(async move {
+            let how = exited.await;
+            // Without a supervisor there is nobody to be told.
+            _ = events.send(Event::WorkerExited { worker, incarnation, how }).await;
+        });
+        Ok(process)
+    }
+
+    fn command(
+        &self,
+        worker: WorkerId,
+        core: usize,
+        inherited: [(OwnedFd, i32); 3],
+    ) -> io::Result<Command> {
+        let mut command = std::process::Command::new(OWN_PROGRAM);
+        command.arg("worker");
+        command.args(["--worker", &worker.to_string(), "--core", &core.to_string()]);
+        command.args(["--io", &self.io.to_string()]);
+        command.args(["--parent", &std::process::id().to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mapping = |(parent_fd, child_fd)| FdMapping { parent_fd, child_fd };
+        command
+            .fd_mappings(inherited.into_iter().map(mapping).collect())
+            .map_err(io::Error::other)?;
+        let mut command = Command::from(command);
+        command.kill_on_drop(true);
+        Ok(command)
+    }
+}
+
+/// Waits for the end of a child, and brings it about when asked to.
+async fn watch(mut child: Child, killed: oneshot::Receiver<()>) -> String {
+    let status = tokio::select! {
+        status = child.wait() => status,
+        Ok(()) = killed => {
+            // It fails only where the process has ended by itself.
+            _ = child.start_kill();
+            child.wait().await
+        }
+    };
+    status.map_or_else(|error| error.to_string(), describe)
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("killed by signal {signal}"),
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+impl Process {
+    /// Whether it has begun to work, and writes the ledger that we read.
+    pub(crate) fn is_up(&self) -> bool {
+        self.ledger.load_acquire(header(Header::Version)) == VERSION
+    }
+
+    /// What it says that it holds.
+    pub(crate) fn position(&self) -> Position {
+        // In this order, or an old hash could be seen with a new generation.
+        let generation = self.ledger.load_acquire(header(Header::Generation));
+        let hash = StateHash(self.ledger.load_acquire(header(Header::Hash)));
+        Position { generation, hash }
+    }
+
+    /// How long ago its loop turned; `None` before it first did.
+    pub(crate) fn heartbeat_age(&self) -> Option<Duration> {
+        match self.ledger.load(header(Header::Heartbeat)) {
+            0 => None,
+            then => Some(Duration::from_nanos(process::monotonic_ns().saturating_sub(then))),
+        }
+    }
+
+    /// Sends a message, whole or not at all, and never waits.
+    pub(crate) fn send(&self, message: &[u8], descriptor: Option<BorrowedFd>) -> io::Result<()> {
+        seqpacket::send(self.commands.get_ref().as_fd(), message, descriptor.as_slice())
+    }
+
+    /// After `WouldBlock`: has [`Event::WorkerWritable`] come when there is room again.
+    pub(crate) fn notify_writable(&self) {
+        let (commands, events) = (Arc::clone(&self.commands), self.events.clone());
+        let (worker, incarnation) = (self.worker, self.incarnation);
+        tokio::spawn(async move {
+            if let Ok(mut ready) = commands.writable().await {
+                // This may be the memory of earlier room. Then the next send is refused again, and
+                // the next wait is for room that comes after that.
+                ready.clear_ready();
+            }
+            _ = events.send(Event::WorkerWritable { worker, incarnation }).await;
+        });
+    }
+
+    /// Ends it without its consent.
+    pub(crate) fn kill(&mut self) {
+        if let Some(kill) = self.kill.take() {
+            // The receiver is gone only where the process has ended.
+            _ = kill.send(());
+        }
+    }
+}

@@ -1,0 +1,122 @@
+use std::collections::BTreeMap;
+
+use mcr_api::worker::{WorkerMessage, decode};
+use mcr_core::ids::{EgressId, IfIndex, OutputSlot, RuleSlot};
+use mcr_core::route::{Route, RouteKey, RouteOutput, StateHash, Via};
+
+use super::*;
+
+fn route(id: u64, port: u16) -> Route {
+    Route {
+        id: RuleId(id),
+        slot: RuleSlot(id as u32),
+        key: RouteKey { ifindex: IfIndex(1), address: [239, 0, 0, 1].into(), port },
+        source: None,
+        outputs: vec![RouteOutput {
+            slot: OutputSlot(id as u32),
+            destination: "239.0.0.2:1".parse().unwrap(),
+            via: Via::Egress(EgressId(1)),
+        }],
+    }
+}
+
+/// What a worker makes of the messages, by the rules of the protocol.
+#[derive(Default)]
+struct Model {
+    routes: BTreeMap<RuleId, (Route, bool)>,
+    generation: u64,
+}
+
+impl Model {
+    fn take(&mut self, message: &[u8]) {
+        let WorkerMessage { generation, command } = decode(message).unwrap();
+        match command {
+            WorkerCommand::SyncBegin => self.routes.values_mut().for_each(|held| held.1 = false),
+            WorkerCommand::SyncRules { routes } => {
+                self.routes.extend(routes.into_iter().map(|r| (r.id, (r, true))));
+            }
+            WorkerCommand::AddRule { route } => {
+                self.routes.insert(route.id, (route, true));
+            }
+            WorkerCommand::RemoveRule { id, .. } => {
+                self.routes.remove(&id);
+            }
+            WorkerCommand::SyncCommit => {
+                self.routes.retain(|_, held| held.1);
+                self.generation = generation;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn hash(&self) -> StateHash {
+        let mut hash = StateHash::default();
+        self.routes.values().for_each(|(route, _)| hash.add(route.fingerprint()));
+        hash
+    }
+}
+
+/// Sends up to so many messages; returns how many there were.
+fn pump(sync: &mut Sync, holdings: &Holdings, worker: &mut Model, most: usize) -> usize {
+    for sent in 0..most {
+        let Some(step) = sync.next(holdings) else {
+            return sent;
+        };
+        worker.take(&step.message);
+        sync.sent(&step);
+    }
+    most
+}
+
+fn agree(worker: &Model, holdings: &Holdings) {
+    assert_eq!(worker.generation, holdings.position().generation);
+    assert_eq!(worker.hash(), holdings.position().hash);
+}
+
+#[test]
+fn the_worker_ends_with_what_is_held_whatever_it_had() {
+    let mut holdings = Holdings::new(vec![0]);
+    (1..=2000).for_each(|id| _ = holdings.set_route(route(id, 5)));
+    let mut worker = Model::default();
+    worker.routes.insert(RuleId(3000), (route(3000, 1), true));
+    worker.routes.insert(RuleId(7), (route(7, 1), true));
+    let mut sync = Sync::new();
+    assert!(pump(&mut sync, &holdings, &mut worker, usize::MAX) >= 2 + 2000 / 256);
+    assert!(sync.is_whole());
+    agree(&worker, &holdings);
+}
+
+#[test]
+fn changes_on_either_side_of_the_cursor_arrive() {
+    let mut holdings = Holdings::new(vec![0]);
+    (1..=2000).for_each(|id| _ = holdings.set_route(route(id, 5)));
+    let mut worker = Model::default();
+    let mut sync = Sync::new();
+    let mut churn = 0;
+    while !sync.is_whole() {
+        pump(&mut sync, &holdings, &mut worker, 1);
+        if churn < 500 {
+            churn += 1;
+            sync.changed(holdings.remove_route(RuleId(churn)).unwrap());
+            sync.changed(holdings.remove_route(RuleId(2001 - churn)).unwrap());
+            sync.changed(holdings.set_route(route(500 + churn, 9)));
+            sync.changed(holdings.set_route(route(5000 + churn, 9)));
+        }
+    }
+    agree(&worker, &holdings);
+}
+
+#[test]
+fn too_long_a_backlog_begins_anew() {
+    let mut holdings = Holdings::new(vec![0]);
+    (1..=300).for_each(|id| _ = holdings.set_route(route(id, 5)));
+    let mut worker = Model::default();
+    let mut sync = Sync::new();
+    pump(&mut sync, &holdings, &mut worker, 2);
+    for port in 0..=limits::SYNC_BACKLOG as u16 {
+        sync.changed(holdings.set_route(route(1, 6 + port)));
+    }
+    assert_eq!(sync.stage, Stage::Nothing);
+    assert!(pump(&mut sync, &holdings, &mut worker, usize::MAX) < 10);
+    agree(&worker, &holdings);
+}

@@ -1,0 +1,230 @@
+//! One worker's place: its process, where there is one, and what is known of it.
+
+use std::time::{Duration, Instant};
+
+use mcr_core::ids::WorkerId;
+use tracing::{debug, warn};
+
+use super::backoff::Backoff;
+use super::drift::{Decision, Look, SyncProgress, decide};
+use super::process::Process;
+use super::sync::Sync;
+use crate::holdings::{Change, Holdings};
+use crate::limits;
+
+/// A place.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) core: usize,
+    pub(crate) live: Option<Live>,
+    /// When there is no process: when to start the next.
+    pub(crate) start_at: Instant,
+    pub(crate) restarts: u64,
+    pub(crate) last_exit: Option<String>,
+    backoff: Backoff,
+}
+
+/// A process and how far it has come.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) process: Process,
+    /// Whether it has taken its place: it held everything once.
+    pub(crate) serving: bool,
+    pub(crate) sync: Option<Sync>,
+    /// Ticks since the synchronisation moved, or since all of it was sent.
+    sync_ticks: u32,
+    sync_failures: u32,
+    generation_before: u64,
+    command_lost: bool,
+    waits_for_room: bool,
+    killed_because: Option<&'static str>,
+}
+
+impl Worker {
+    pub(crate) fn new(id: WorkerId, core: usize) -> Self {
+        Self {
+            id,
+            core,
+            live: None,
+            start_at: Instant::now(),
+            restarts: 0,
+            last_exit: None,
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// The process ended. Returns it where it was this place's.
+    pub(crate) fn ended(&mut self, incarnation: u64, how: &str) -> Option<Live> {
+        let live = self.live.take_if(|live| live.process.incarnation == incarnation)?;
+        let why = live.killed_because.map(|why| format!(", because {why}")).unwrap_or_default();
+        let wait = self.put_off(live.process.started.elapsed());
+        let when = match wait.as_millis() {
+            0 => "at once".to_owned(),
+            wait => format!("in {wait} ms"),
+        };
+        let (id, core) = (self.id, self.core);
+        warn!("worker {id} on core {core} ended ({how}{why}); another one starts {when}");
+        self.last_exit = Some(format!("{how}{why}"));
+        Some(live)
+    }
+
+    /// Sets the time of the next start after a life, or an attempt, of this length.
+    pub(crate) fn put_off(&mut self, lived: Duration) -> Duration {
+        let wait = self.backoff.after(lived);
+        self.start_at = Instant::now() + wait;
+        wait
+    }
+
+    /// Whether a process is to be started now.
+    pub(crate) fn is_due(&self) -> bool {
+        self.live.is_none() && self.start_at <= Instant::now()
+    }
+}
+
+impl Live {
+    /// A new process, which is to be sent everything.
+    pub(crate) fn new(process: Process) -> Self {
+        Self {
+            process,
+            serving: false,
+            sync: Some(Sync::new()),
+            sync_ticks: 0,
+            sync_failures: 0,
+            generation_before: 0,
+            command_lost: false,
+            waits_for_room: false,
+            killed_because: None,
+        }
+    }
+
+    /// Whether it holds exactly what it should.
+    pub(crate) fn is_in_sync(&self, holdings: &Holdings) -> bool {
+        let told_all = self.sync.as_ref().is_none_or(Sync::is_whole);
+        told_all && self.process.is_up() && self.process.position() == holdings.position()
+    }
+
+    /// Tells of a change; `message` is its command, the same for all workers.
+    pub(crate) fn announce(
+        &mut self,
+        id: WorkerId,
+        change: Change,
+        message: &[u8],
+        holdings: &Holdings,
+    ) {
+        if let Some(sync) = self.sync.as_mut().filter(|sync| !sync.is_whole()) {
+            sync.changed(change);
+            self.pump(id, holdings);
+            return;
+        }
+        match self.process.send(message, holdings.descriptor(change, id)) {
+            Ok(()) => holdings.mark_told(change, id),
+            Err(error) => {
+                debug!("worker {id}: {change:?} could not be sent and will be repaired: {error}");
+                self.command_lost = true;
+            }
+        }
+    }
+
+    /// Sends the next messages of the synchronisation, as far as there is room.
+    pub(crate) fn pump(&mut self, id: WorkerId, holdings: &Holdings) {
+        let Some(sync) = self.sync.as_mut().filter(|_| !self.waits_for_room) else {
+            return;
+        };
+        for _ in 0..limits::SYNC_MESSAGES_AT_ONCE {
+            let Some(step) = sync.next(holdings) else {
+                return;
+            };
+            let descriptor = step.change.and_then(|change| holdings.descriptor(change, id));
+            if let Err(error) = self.process.send(&step.message, descriptor) {
+                debug!("worker {id}: synchronisation pauses: {error}");
+                break;
+            }
+            if let Some(change) = step.change {
+                holdings.mark_told(change, id);
+            }
+            sync.sent(&step);
+            self.sync_ticks = 0;
+        }
+        // The socket is full, or it is the others' turn.
+        self.waits_for_room = true;
+        self.process.notify_writable();
+    }
+
+    /// There is room in the socket.
+    pub(crate) fn writable(&mut self, id: WorkerId, holdings: &Holdings) {
+        self.waits_for_room = false;
+        self.pump(id, holdings);
+    }
+
+    /// Looks at the ledger and does what has to be done.
+    pub(crate) fn tick(&mut self, id: WorkerId, desired_before: u64, holdings: &Holdings) {
+        if self.killed_because.is_some() {
+            return;
+        }
+        if self.is_in_sync(holdings) {
+            self.sync_failures = 0;
+            self.command_lost = false;
+            // A starting worker's ends where it takes its place.
+            if self.serving {
+                self.sync = None;
+            }
+        }
+        let ledger = self.process.position();
+        let look = Look {
+            desired: holdings.position(),
+            desired_before,
+            ledger,
+            ledger_before: self.generation_before,
+            heartbeat_age: self.silence(),
+            sync: self.sync_progress(),
+            failures: self.sync_failures,
+            command_lost: self.command_lost,
+        };
+        self.generation_before = ledger.generation;
+        self.sync_ticks += 1;
+        match decide(&look) {
+            Decision::Nothing => {}
+            Decision::Synchronise => {
+                warn!(
+                    "worker {id} holds generation {} of {}: sending it the full rule set",
+                    ledger.generation, look.desired.generation
+                );
+                self.sync_failures += u32::from(self.sync.is_some());
+                self.synchronise(id, holdings);
+            }
+            Decision::Replace(why) => self.replace(why),
+        }
+    }
+
+    /// Kills the process; the end comes as an event.
+    pub(crate) fn replace(&mut self, why: &'static str) {
+        self.killed_because = Some(why);
+        self.process.kill();
+    }
+
+    fn synchronise(&mut self, id: WorkerId, holdings: &Holdings) {
+        self.sync = Some(Sync::new());
+        self.sync_ticks = 0;
+        self.command_lost = false;
+        self.pump(id, holdings);
+    }
+
+    fn sync_progress(&self) -> SyncProgress {
+        match &self.sync {
+            None => SyncProgress::None,
+            // Before it reads its first command, only its silence counts.
+            Some(_) if !self.process.is_up() => SyncProgress::Streaming { stuck: 0 },
+            Some(sync) if sync.is_whole() => SyncProgress::Committed { ticks: self.sync_ticks },
+            Some(_) => SyncProgress::Streaming { stuck: self.sync_ticks },
+        }
+    }
+
+    /// How long it has shown no sign of life, beyond what a start may take.
+    fn silence(&self) -> Duration {
+        if self.process.is_up() {
+            return self.process.heartbeat_age().unwrap_or_default();
+        }
+        self.process.started.elapsed().saturating_sub(limits::FIRST_HEARTBEAT)
+    }
+}

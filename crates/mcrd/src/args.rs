@@ -1,0 +1,127 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use mcr_api::control::DEFAULT_CONTROL_PATH;
+use mcr_api::worker::launch::Io;
+use mcr_core::ids::WorkerId;
+use mcr_supervisor::Settings;
+use mcr_sys::process::allowed_cores;
+
+use crate::cores::{self, Cores};
+use crate::exit::{self, Failure};
+
+/// Multicast relay daemon: receives UDP datagrams of a group and sends them on to others.
+#[derive(Debug, Parser)]
+#[command(name = "mcrd", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    /// Configuration file (TOML) with `[[rule]]` tables
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Control socket
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL_PATH)]
+    control: PathBuf,
+    /// Cores to relay on, such as 0-3,6 [default: every core this process may run on]
+    #[arg(long, value_name = "LIST")]
+    cores: Option<Cores>,
+    /// How to send and wait: auto, io_uring or poll
+    #[arg(long, value_name = "WAY", default_value_t)]
+    io: Io,
+    #[command(subcommand)]
+    role: Option<Hidden>,
+}
+
+/// What only the daemon itself starts.
+#[derive(Debug, Subcommand)]
+enum Hidden {
+    #[command(hide = true)]
+    Worker {
+        #[arg(long)]
+        worker: u32,
+        #[arg(long)]
+        core: usize,
+        #[arg(long)]
+        io: Io,
+        #[arg(long)]
+        parent: u32,
+    },
+}
+
+/// What this process is to be.
+#[derive(Debug)]
+pub(crate) enum Role {
+    Supervisor(Settings),
+    Worker(mcr_worker::Arguments),
+}
+
+impl Args {
+    /// Reads the command line; prints the help or version and ends where that is asked for.
+    pub(crate) fn read() -> Result<Self, Failure> {
+        Self::try_parse().map_err(|error| {
+            if !error.use_stderr() {
+                error.exit();
+            }
+            // The first line says what is wrong; the rest is the usage.
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            exit::usage(format_args!("{line} (see mcrd --help)"))
+        })
+    }
+
+    /// Resolves the choices.
+    pub(crate) fn into_role(self) -> Result<Role, Failure> {
+        if let Some(Hidden::Worker { worker, core, io, parent }) = self.role {
+            let worker = WorkerId(worker);
+            return Ok(Role::Worker(mcr_worker::Arguments { worker, core, io, parent }));
+        }
+        Ok(Role::Supervisor(Settings {
+            config: self.config,
+            control: self.control,
+            cores: cores::resolve(self.cores, allowed_cores()).map_err(exit::usage)?,
+            io: self.io,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let args = Args::try_parse_from(["mcrd"]).unwrap();
+        let Role::Supervisor(settings) = args.into_role().unwrap() else {
+            panic!("no subcommand is the supervisor");
+        };
+        assert_eq!(settings.control.to_str(), Some("/run/mcr/control.sock"));
+        assert_eq!((settings.io, settings.config), (Io::Auto, None));
+        assert_eq!(settings.cores, allowed_cores());
+    }
+
+    #[test]
+    fn a_worker_is_what_the_supervisor_starts() {
+        let line = "mcrd worker --worker 1 --core 3 --io poll --parent 77";
+        let args = Args::try_parse_from(line.split(' ')).unwrap();
+        let Role::Worker(arguments) = args.into_role().unwrap() else {
+            panic!("a worker was asked for");
+        };
+        let expected = (WorkerId(1), 3, Io::Poll, 77);
+        let mcr_worker::Arguments { worker, core, io, parent } = arguments;
+        assert_eq!((worker, core, io, parent), expected);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in ["mcrd --io fast", "mcrd --cores 3-1", "mcrd extra", "mcrd --cores"] {
+            assert!(Args::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}
