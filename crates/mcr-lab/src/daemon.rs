@@ -9,8 +9,10 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use mcr_api::control::{self, Request, Response};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -24,21 +26,33 @@ pub struct Daemon {
     child: Child,
     log: Log,
     control_path: PathBuf,
-    // Removed when the daemon is dropped.
-    _directory: TempDir,
+    // Removed when the daemon is dropped; `None` where the path is the test's own.
+    directory: Option<TempDir>,
 }
 
 impl Daemon {
     /// Starts the daemon with `arguments` beside `--control`, and waits until it is ready.
     pub fn start(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
         let directory = TempDir::with_prefix("mcr-lab-")?;
-        let control_path = directory.path().join("control.sock");
+        let mut daemon =
+            Self::start_at(namespace, &directory.path().join("control.sock"), arguments)?;
+        daemon.directory = Some(directory);
+        Ok(daemon)
+    }
+
+    /// Like [`Daemon::start`], with a control path of the test's choice.
+    pub fn start_at(
+        namespace: &Namespace,
+        control_path: &Path,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let mut command = Command::new(program::mcrd()?);
-        command.arg("--control").arg(&control_path).args(arguments);
+        command.arg("--control").arg(control_path).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = namespace.spawn(command).context("starting mcrd")?;
         let log = Log::follow(child.stderr.take().context("mcrd's standard error is piped")?)?;
-        let mut daemon = Self { child, log, control_path, _directory: directory };
+        let control_path = control_path.to_owned();
+        let mut daemon = Self { child, log, control_path, directory: None };
         daemon.wait_until_ready()?;
         Ok(daemon)
     }
@@ -87,6 +101,14 @@ impl Daemon {
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer).context("reading the answer")?;
         serde_json::from_str(&answer).with_context(|| format!("the answer {answer:?}"))
+    }
+
+    /// Sends a command and returns its answer; what the daemon refuses is an error.
+    pub fn ask<A: DeserializeOwned>(&self, command: &control::Command) -> Result<A> {
+        let request = Request { id: 1, command: command.clone() };
+        let answer = self.control(&serde_json::to_string(&request)?)?;
+        let response: Response<A> = serde_json::from_value(answer)?;
+        Ok(response.result?)
     }
 
     /// Runs `mcrctl` against this daemon.

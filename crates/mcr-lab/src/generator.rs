@@ -27,6 +27,7 @@ pub struct Generator {
     payload_bytes: usize,
     ttl: u32,
     segments_per_send: u16,
+    one_core: bool,
 }
 
 /// One stream and where it goes.
@@ -73,6 +74,7 @@ impl Generator {
             payload_bytes: 1_000,
             ttl: 16,
             segments_per_send: 1,
+            one_core: false,
         }
     }
 
@@ -123,6 +125,15 @@ impl Generator {
     #[must_use]
     pub fn segments_per_send(mut self, segments: u16) -> Self {
         self.segments_per_send = segments;
+        self
+    }
+
+    /// Stays on the core that it begins on. The far end of a veth pair receives on the sender's
+    /// core, so this is how a NIC that spreads flows over cores treats one flow; a sender that
+    /// wanders makes two cores receive it, and nothing then keeps its order.
+    #[must_use]
+    pub fn one_core(mut self) -> Self {
+        self.one_core = true;
         self
     }
 
@@ -183,6 +194,11 @@ impl RunningGenerator {
     /// Datagrams sent so far.
     pub fn sent(&self) -> u64 {
         self.progress.sent.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has sent everything, or failed.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Waits until everything is sent.

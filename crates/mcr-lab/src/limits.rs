@@ -58,5 +58,38 @@ pub const DAEMON_STOP: Duration = Duration::from_secs(10);
 /// How long one control request may take.
 pub const CONTROL_ANSWER: Duration = Duration::from_secs(10);
 
+/// How long the daemon's counters may take to agree after the last datagram, on a loaded machine.
+pub const SETTLE: Duration = Duration::from_secs(10);
+
+/// Counters that did not move for this long will not: three publications of a worker's ring
+/// counters, which come every 100 ms.
+pub const STANDSTILL: Duration = Duration::from_millis(3 * 100);
+
+/// Longest demo: ten minutes.
+pub const MAX_DEMO_SECONDS: u64 = 10 * 60;
+
+/// Fastest demo, in datagrams per second. With the longest demo that is 60 million, which a sink
+/// can tell apart ([`MAX_SEQUENCE`]).
+pub const MAX_DEMO_RATE: u64 = 100_000;
+
+/// Largest payload of the demo: an MTU of 1500 less the IPv4 and UDP headers. Larger ones would
+/// be fragments on the way to the relay, which it never takes.
+pub const MAX_DEMO_PAYLOAD: usize = 1500 - 20 - 8;
+
+/// Datagrams by which the demo shows what the kernel alone does: a fifth of a second's.
+pub const KERNEL_ALONE_DATAGRAMS: u64 = 2_000;
+
+/// How long the demo waits for datagrams that are under way, before it counts them as lost.
+pub const DEMO_ARRIVAL: Duration = Duration::from_secs(2);
+
+/// How often a progress line changes on a terminal: calm to look at, and yet alive.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often a progress line is printed where lines stay.
+pub const PLAIN_PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Datagrams per second while the demo is left standing: enough to see, few enough to forget.
+pub const HOLD_RATE: u64 = 100;
+
 /// Log lines kept from a daemon.
 pub const MAX_LOG_LINES: usize = 100_000;

@@ -20,9 +20,21 @@ pub type MacAddress = [u8; 6];
 
 /// Makes a veth pair with its ends in two namespaces (or in one); both ends are down.
 pub fn veth_pair(near: (&Namespace, &str), far: (&Namespace, &str)) -> Result<()> {
+    // 0 lets the kernel choose the index.
+    veth_pair_with_index(0, near, far)
+}
+
+/// Like [`veth_pair`], with the near end's interface index chosen, such as that of an interface
+/// which is gone: the kernel itself does not use an index again.
+pub fn veth_pair_with_index(
+    index: u32,
+    near: (&Namespace, &str),
+    far: (&Namespace, &str),
+) -> Result<()> {
     let far_end =
         LinkUnspec::new_with_name(far.1).setns_by_fd(far.0.descriptor().as_raw_fd()).build();
     let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+        .index(index)
         .name(near.1)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(far_end)))
         .build();

@@ -1,23 +1,32 @@
 //! `mcr-lab`: the laboratory's command line.
 #![forbid(unsafe_code)]
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::Parser;
 use mcr_lab::calibrate::{Calibration, calibrate};
+use mcr_lab::demo;
 use mcr_lab::user_namespace::become_root_in_user_namespace;
 
 /// Makes networks, traffic and measurements for MCR, all by itself.
 #[derive(Parser)]
 #[command(version)]
 enum Command {
+    /// See MCR deliver what Linux alone cannot.
+    Demo(demo::Options),
     /// Measure what the test bed carries without the relay: sender, veth pair, sink.
     Calibrate(Calibration),
 }
 
-fn main() -> Result<()> {
-    // First of all: a process with threads may not make a user namespace.
-    become_root_in_user_namespace()?;
+// Whatever makes namespaces comes first: a process with threads may not make a user namespace.
+fn main() -> Result<ExitCode> {
     match Command::parse() {
-        Command::Calibrate(calibration) => calibrate(&calibration),
+        Command::Calibrate(calibration) => {
+            become_root_in_user_namespace()?;
+            calibrate(&calibration)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Demo(options) => demo::run(&options),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -41,6 +43,12 @@ impl Namespace {
     /// The name given to [`Namespace::new`].
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// A path by which another process can enter the namespace (`nsenter --net=PATH`), while this
+    /// process holds it.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", std::process::id(), self.descriptor.as_raw_fd()).into()
     }
 
     /// The open `/proc/PID/ns/net` file, for netlink requests that name a namespace.

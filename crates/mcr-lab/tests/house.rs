@@ -28,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the tree is there")
 }
 
 /// Every file of the tree with that ending, but for what is built or belongs to git.
@@ -36,9 +36,10 @@ fn files(ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        for entry in fs::read_dir(folder).expect("the tree can be read") {
+            let path = entry.expect("the tree can be read").path();
+            let name =
+                path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
             if path.is_dir() && !["target", ".git"].contains(&name.as_str()) {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == ending) {
@@ -52,16 +53,16 @@ fn files(ending: &str) -> Vec<PathBuf> {
 }
 
 fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap()
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Fails naming every offender.
-fn none_of(what: &str, offenders: Vec<String>) {
+fn none_of(what: &str, offenders: &[String]) {
     assert!(offenders.is_empty(), "{what}:\n  {}", offenders.join("\n  "));
 }
 
 fn shown(path: &Path) -> String {
-    path.strip_prefix(root()).unwrap().display().to_string()
+    path.strip_prefix(root()).expect("every path begins at the root").display().to_string()
 }
 
 #[test]
@@ -84,7 +85,7 @@ fn files_and_lines_stay_short() {
             }
         }
     }
-    none_of("too long", offenders);
+    none_of("too long", &offenders);
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn imports_follow_the_arrows() {
             }
         }
     }
-    none_of("arrows that ARCHITECTURE.md does not have", offenders);
+    none_of("arrows that ARCHITECTURE.md does not have", &offenders);
     let listed: BTreeSet<String> = ARROWS.iter().map(|(name, _)| (*name).to_owned()).collect();
     let present: BTreeSet<String> = fs::read_dir(root().join("crates"))
         .unwrap()
@@ -123,7 +124,7 @@ fn unsafe_code_has_one_room() {
             }
         }
     }
-    none_of("crates other than mcr-sys", offenders);
+    none_of("crates other than mcr-sys", &offenders);
 }
 
 #[test]
@@ -131,7 +132,7 @@ fn no_test_is_switched_off() {
     // Written in two parts, so that this file does not find itself.
     let attribute = concat!("#[", "ignore");
     let offenders = files("rs").into_iter().filter(|path| read(path).contains(attribute));
-    none_of("switched-off tests", offenders.map(|path| shown(&path)).collect());
+    none_of("switched-off tests", &offenders.map(|path| shown(&path)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -154,5 +155,5 @@ fn documents_are_few_and_short() {
             offenders.push(format!("{}: {lines} lines, limit {limit}", shown(path)));
         }
     }
-    none_of("documents", offenders);
+    none_of("documents", &offenders);
 }

@@ -116,7 +116,7 @@ impl Demand {
             match egress_of(output, interfaces) {
                 Ok(key) => {
                     self.resources.push(Resource::Egress(key));
-                    if interfaces.named(interface).is_some_and(|i| !i.up) {
+                    if is_down(interface, interfaces) {
                         self.pending.push(Pending::InterfaceDown(interface.clone()));
                     }
                 }
@@ -142,6 +142,10 @@ pub fn route(
     let input = &declared.rule.input;
     let (interface, _) = ingress_of(input, interfaces).ok()?;
     let via = |output: &Output| match egress_of(output, interfaces) {
+        // The kernel would refuse each copy, but with the words "no route".
+        Ok(_) if is_down(&output.endpoint.interface, interfaces) => {
+            Via::Nothing(EgressError::InterfaceDown)
+        }
         Ok(key) => egress(&key).map_or(Via::Nothing(EgressError::NoSocket), Via::Egress),
         Err(NoEgress::Interface) => Via::Nothing(EgressError::NoInterface),
         Err(NoEgress::Address) => Via::Nothing(EgressError::NoAddress),
@@ -176,6 +180,10 @@ fn ingress_of<'a>(
     let link = interface.link;
     let link = link.ok_or_else(|| Pending::UnreadableLink(name.clone()))?;
     Ok((interface, link))
+}
+
+fn is_down(name: &InterfaceName, interfaces: &Interfaces) -> bool {
+    interfaces.named(name).is_some_and(|interface| !interface.up)
 }
 
 /// Why there are no sockets that an output could leave by.

@@ -160,7 +160,8 @@ fn an_interface_that_is_down_keeps_all_but_its_ring() {
     assert_eq!(demand.pending, [Pending::InterfaceDown("in".parse().unwrap())]);
     assert!(!demand.is_pending());
     assert!(matches!(demand.resources[..], [Resource::Membership(_), Resource::Egress(_)]));
-    assert!(route(&declared(rule), &interfaces, ANY_EGRESS).is_some());
+    let route = route(&declared(rule), &interfaces, ANY_EGRESS).unwrap();
+    assert_eq!(vias(&route), [Via::Nothing(EgressError::InterfaceDown)]);
 }
 
 #[test]

@@ -9,9 +9,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::socket::{
     ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg, setsockopt, sockopt,
 };
+use nix::unistd::Pid;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::pacer::Pacer;
@@ -56,6 +58,9 @@ pub(super) fn run(
     socket: &Socket,
     progress: &Progress,
 ) -> Result<GeneratorReport> {
+    if generator.one_core {
+        stay_on_this_core().context("pinning the generator")?;
+    }
     let segments = u64::from(generator.segments_per_send);
     let total = generator.datagrams_per_flow / segments * generator.flows.len() as u64;
     // Rounded up, so that a rate below the segments of one run is not "unlimited".
@@ -77,6 +82,13 @@ pub(super) fn run(
     }
     let elapsed = start.elapsed();
     Ok(GeneratorReport { sent: per_stream(generator, sent), elapsed, forgiven: pacer.forgiven })
+}
+
+fn stay_on_this_core() -> nix::Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(sched_getcpu()?)?;
+    // 0 is the calling thread.
+    sched_setaffinity(Pid::from_raw(0), &cores)
 }
 
 fn per_stream(generator: &Generator, messages: u64) -> std::collections::BTreeMap<u32, u64> {

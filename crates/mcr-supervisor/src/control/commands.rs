@@ -52,7 +52,7 @@ fn version() -> Reply {
 fn add_rule(supervisor: &mut Supervisor, spec: RuleSpec) -> Reply {
     let rule = match Rule::try_from(spec) {
         Ok(rule) => rule,
-        Err(error) => return Err(error.into()).into(),
+        Err(error) => return Err(ErrorBody::from(error)).into(),
     };
     let input = rule.input.to_string();
     let Supervisor { state, workers, .. } = supervisor;

@@ -73,7 +73,10 @@ fn a_wide_fan_out_fills_a_batch_early() {
 proptest! {
     #[test]
     fn nothing_is_lost_and_each_rule_keeps_its_order(
-        datagrams in prop::collection::vec((0_u32..4, prop::sample::select(vec![0_u32, 60, 100, 9_000])), 0..256),
+        datagrams in prop::collection::vec(
+            (0_u32..4, prop::sample::select(vec![0_u32, 60, 100, 9_000])),
+            0..256,
+        ),
     ) {
         let (batch, list) = batch(&datagrams);
         let mut seen = vec![Vec::new(); 4];
