@@ -118,3 +118,7 @@ pub(crate) const NETWORK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Outstanding connections at the control socket before a client must wait.
 pub(crate) const LISTEN_BACKLOG: i32 = CLIENTS as i32;
+
+/// Different warnings of workers that are remembered so as not to be printed again: one for each
+/// of as many ingress interfaces as there may be.
+pub(crate) const WARNINGS_KEPT: usize = mcr_core::limits::INGRESSES;

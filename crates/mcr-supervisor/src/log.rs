@@ -1,5 +1,8 @@
 //! The log: one line a record on standard error, those of the workers included.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
 use mcr_api::limits::LOG_LINE_BYTES;
 use mcr_api::log::{Level, LogRecord};
 use mcr_core::ids::WorkerId;
@@ -8,6 +11,7 @@ use tokio::net::unix::pipe;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::limits;
 use crate::lines::{Line, read_line};
 
 /// Has records of the information level and above printed.
@@ -46,10 +50,41 @@ fn print(worker: WorkerId, line: &[u8]) {
     };
     // A record is a line, whatever stands in it.
     let message = message.replace(char::is_control, " ");
+    if level == Level::Warn && !is_first(&message) {
+        return;
+    }
     match level {
         Level::Error => error!("worker {worker}: {area}: {message}"),
         Level::Warn => warn!("worker {worker}: {area}: {message}"),
         Level::Info => info!("worker {worker}: {area}: {message}"),
         Level::Debug => debug!("worker {worker}: {area}: {message}"),
+    }
+}
+
+/// Whether no worker has given this warning lately. What is wrong with an interface, every worker
+/// finds out for itself, and the operator wants to read it once.
+fn is_first(warning: &str) -> bool {
+    static GIVEN: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+    // A queue of texts is whole at every moment.
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if given.iter().any(|text| text == warning) {
+        return false;
+    }
+    if given.len() == limits::WARNINGS_KEPT {
+        given.pop_front();
+    }
+    given.push_back(warning.to_owned());
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_given_once_until_many_others_were() {
+        assert!(is_first("eth0") && is_first("eth1") && !is_first("eth0"));
+        assert!((0..limits::WARNINGS_KEPT).all(|n| is_first(&n.to_string())));
+        assert!(is_first("eth0"));
     }
 }

@@ -1,6 +1,7 @@
 use std::os::unix::net::UnixListener;
 use std::thread::{self, JoinHandle};
 
+use mcr_api::control::RuleReference;
 use serde_json::json;
 
 use super::*;
@@ -45,6 +46,23 @@ fn a_refusal_keeps_its_words() {
     let error = answered(answer).unwrap_err();
     assert_eq!(error.to_string(), "as rule 3");
     assert_eq!(error.exit_code(), ExitCode::DataErr);
+}
+
+/// More than a socket holds: the daemon closes while it is still being written.
+#[test]
+fn an_answer_before_the_request_was_read_is_heard() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let thread = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let answer = b"{\"id\":null,\"error\":{\"code\":\"busy\",\"message\":\"full\"}}\n";
+        stream.write_all(answer).unwrap();
+    });
+    let rule = RuleReference::Name("x".repeat(MAX_REQUEST_BYTES - 100));
+    let error = ask(&path, Command::RemoveRule { rule }).unwrap_err();
+    thread.join().unwrap();
+    assert_eq!(error.exit_code(), ExitCode::TempFail);
 }
 
 #[test]
