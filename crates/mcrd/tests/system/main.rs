@@ -1,0 +1,43 @@
+//! System tests of the real programs: `mcrd`, its workers and `mcrctl`, in network namespaces of
+//! the tests' own making.
+//!
+//! A module for each theme; [`fixture`] is what they stand on. Every trial ends with the accounting
+//! identity, an unharmed set of workers and a clean stop of the daemon.
+#![forbid(unsafe_code)]
+
+mod client;
+mod configuration;
+mod control;
+mod directions;
+mod egress;
+mod fanout;
+mod fixture;
+mod frames;
+mod lifecycle;
+mod load;
+mod losses;
+mod membership;
+mod rules;
+mod startup;
+mod variant;
+
+use std::process::ExitCode;
+
+use mcr_lab::harness::Suite;
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new("system");
+    suite = directions::trials(suite);
+    suite = fanout::trials(suite);
+    suite = frames::trials(suite);
+    suite = membership::trials(suite);
+    suite = load::trials(suite);
+    suite = egress::trials(suite);
+    suite = control::trials(suite);
+    suite = client::trials(suite);
+    suite = configuration::trials(suite);
+    suite = lifecycle::trials(suite);
+    suite = rules::trials(suite);
+    suite = startup::trials(suite);
+    suite.run()
+}

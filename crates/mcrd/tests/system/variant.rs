@@ -1,0 +1,153 @@
+//! The ways to run each trial: by address family, number of workers, and mechanism.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::Result;
+use mcr_api::control::Mechanism;
+use mcr_lab::harness::{Skip, Suite};
+use mcr_lab::topology;
+use mcr_sys::process::allowed_cores;
+use mcr_sys::uring::Uring;
+
+/// An address family, and the addresses of it that trials use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(crate) const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The other one.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
+
+    /// The `n`th group that sources send to.
+    pub(crate) fn group(self, n: u8) -> IpAddr {
+        match self {
+            Self::V4 => Ipv4Addr::new(239, 1, 1, n).into(),
+            Self::V6 => Ipv6Addr::new(0xff3e, 0, 0, 0, 0, 0, 1, n.into()).into(),
+        }
+    }
+
+    /// The `n`th group that the relay sends to.
+    pub(crate) fn output_group(self, n: u8) -> IpAddr {
+        match self {
+            Self::V4 => Ipv4Addr::new(239, 2, 2, n).into(),
+            Self::V6 => Ipv6Addr::new(0xff3e, 0, 0, 0, 0, 0, 2, n.into()).into(),
+        }
+    }
+
+    /// The address of `srcN`.
+    pub(crate) fn source(self, link: u8) -> IpAddr {
+        self.pick(topology::source_v4(link), topology::source_v6(link))
+    }
+
+    /// The relay's address on `inN`.
+    pub(crate) fn ingress(self, link: u8) -> IpAddr {
+        self.pick(topology::ingress_v4(link), topology::ingress_v6(link))
+    }
+
+    /// The relay's address on `outN`.
+    pub(crate) fn egress(self, link: u8) -> IpAddr {
+        self.pick(topology::egress_v4(link), topology::egress_v6(link))
+    }
+
+    /// The address of `sinkN`.
+    pub(crate) fn sink(self, link: u8) -> IpAddr {
+        self.pick(topology::sink_v4(link), topology::sink_v6(link))
+    }
+
+    fn pick(self, v4: Ipv4Addr, v6: Ipv6Addr) -> IpAddr {
+        match self {
+            Self::V4 => v4.into(),
+            Self::V6 => v6.into(),
+        }
+    }
+}
+
+/// `ADDRESS:PORT@INTERFACE`
+pub(crate) fn endpoint(address: SocketAddr, ifname: &str) -> String {
+    format!("{address}@{ifname}")
+}
+
+/// One way to run a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Variant {
+    pub(crate) family: Family,
+    /// How many workers, each on a core of its own.
+    pub(crate) workers: usize,
+    /// How workers reach the kernel.
+    pub(crate) io: Mechanism,
+}
+
+impl Variant {
+    /// Every combination.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for family in Family::BOTH {
+            for workers in [1, 2] {
+                for io in [Mechanism::Uring, Mechanism::Poll] {
+                    all.push(Self { family, workers, io });
+                }
+            }
+        }
+        all
+    }
+
+    /// Both families, each with two workers and `io_uring`: for what the control plane does.
+    pub(crate) fn both_families() -> Vec<Self> {
+        Self::all().into_iter().filter(|v| v.workers == 2 && v.io == Mechanism::Uring).collect()
+    }
+
+    /// IPv4, two workers, `io_uring`: for what has neither family nor mechanism.
+    pub(crate) fn usual() -> Self {
+        Self { family: Family::V4, workers: 2, io: Mechanism::Uring }
+    }
+
+    /// The cores to run the workers on.
+    ///
+    /// # Errors
+    /// A [`Skip`] on a machine that has too few of them, or forbids the mechanism.
+    pub(crate) fn cores(self) -> Result<Vec<usize>> {
+        let mut cores = allowed_cores();
+        let (allowed, wanted) = (cores.len(), self.workers);
+        if allowed < wanted {
+            let reason = format!("{wanted} workers need as many cores, and {allowed} is allowed");
+            return Err(Skip::Forbidden(reason).into());
+        }
+        if self.io == Mechanism::Uring {
+            Uring::new().map_err(|error| Skip::Forbidden(error.to_string()))?;
+        }
+        cores.truncate(self.workers);
+        Ok(cores)
+    }
+}
+
+impl fmt::Display for Variant {
+    /// `v6::2_workers::poll`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = match self.family {
+            Family::V4 => "v4",
+            Family::V6 => "v6",
+        };
+        let plural = if self.workers == 1 { "" } else { "s" };
+        write!(f, "{family}::{}_worker{plural}::{}", self.workers, self.io.name())
+    }
+}
+
+/// A trial that can be run in several ways.
+pub(crate) type VariantTrial = fn(Variant) -> Result<()>;
+
+/// Registers a trial once for each variant: `name::v6::2_workers::poll`.
+pub(crate) fn matrix(suite: Suite, name: &str, variants: &[Variant], trial: VariantTrial) -> Suite {
+    variants.iter().fold(suite, |suite, &variant| {
+        suite.trial(format!("{name}::{variant}"), move || trial(variant))
+    })
+}
