@@ -72,6 +72,17 @@ pub const MAX_DEMO_SECONDS: u64 = 10 * 60;
 /// can tell apart ([`MAX_SEQUENCE`]).
 pub const MAX_DEMO_RATE: u64 = 100_000;
 
+/// The demo's rate unless told otherwise, in datagrams per second.
+pub const DEMO_RATE: u64 = 20_000;
+
+/// The demo's rate where its receivers have small buffers: an ordinary user's default of 416 KiB
+/// then holds 37 ms of 1,000-byte datagrams, for which the kernel charges 2,304 bytes each. At the
+/// full rate 9 ms would be too few for a busy machine.
+pub const DEMO_RATE_SMALL_BUFFERS: u64 = 5_000;
+
+/// A receive buffer below this is small: it holds less than 50 ms at the full rate.
+pub const SMALL_BUFFER_BYTES: usize = 20_000 / 1_000 * 50 * 2_304;
+
 /// Largest payload of the demo: an MTU of 1500 less the IPv4 and UDP headers. Larger ones would
 /// be fragments on the way to the relay, which it never takes.
 pub const MAX_DEMO_PAYLOAD: usize = 1500 - 20 - 8;
@@ -93,3 +104,65 @@ pub const HOLD_RATE: u64 = 100;
 
 /// Log lines kept from a daemon.
 pub const MAX_LOG_LINES: usize = 100_000;
+
+/// What stands before a UDP payload on an IPv4 link: IPv4's and UDP's headers.
+pub const IPV4_UDP_BYTES: usize = 20 + 8;
+
+/// Frames per system call of the benchmark's generator, and messages per call of its sink: a
+/// burst of 50 µs at the generator's full rate.
+pub const BENCH_FRAMES_AT_ONCE: usize = 64;
+
+/// A generator held up for longer than this catches up no more: at twice the rate of the kernel's
+/// forwarding, what is made up for stays within half of its backlog of 1,000 frames.
+pub const BENCH_CATCH_UP: Duration = Duration::from_micros(500);
+
+/// Send buffer of the benchmark's generator: the kernel charges a frame until the relay has read
+/// it, so this holds a whole backlog of 1,000 and a full ring of 4,096 frames, jumbo ones too.
+pub const BENCH_SEND_BUFFER_BYTES: usize = (1_000 + 4_096) * 16 * 1024;
+
+/// The shortest pause that the generator sleeps through; a sleep ends some 60 µs late.
+pub const BENCH_SLEEP_MARGIN: Duration = Duration::from_micros(150);
+
+/// How often the benchmark's sink reads its sockets: 1,000 datagrams at a million a second, a
+/// small part of its buffers.
+pub const BENCH_SINK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A sink that read nothing for this long has read all: twenty times its interval.
+pub const BENCH_QUIET: Duration = Duration::from_millis(20);
+
+/// How long a step's last datagrams may take to arrive.
+pub const BENCH_DRAIN: Duration = Duration::from_secs(2);
+
+/// Groups that the benchmark's rules send to: a /24's worth.
+pub const BENCH_OUTPUT_GROUPS: usize = 250;
+
+/// How long the daemon may take to apply the largest rule set, 100,000 rules.
+pub const BENCH_RULES_APPLIED: Duration = Duration::from_mins(1);
+
+/// Send operations that a worker hands to the kernel in one call: `SENDS_AT_ONCE` of `mcr-sys`.
+pub const SENDS_IN_A_CALL: u64 = 512;
+
+/// The share of datagrams that may be lost at a clean rate.
+pub const CLEAN_LOSS: f64 = 0.005;
+
+/// A generator that reaches less than this share of a rate has not offered it.
+pub const GENERATOR_SHORTFALL: f64 = 0.95;
+
+/// Datagrams a second, of all copies, at which costs are compared: a rate that all but socat
+/// carry easily.
+pub const COST_RATE: f64 = 100_000.0;
+
+/// Datagrams a second at which latency is measured, beside half the clean rate.
+pub const LATENCY_RATES: [f64; 3] = [1_000.0, 10_000.0, 100_000.0];
+
+/// Where the first search of a relay begins.
+pub const FIRST_RATE: f64 = 100_000.0;
+
+/// The smallest payload that the benchmark sends: what market data often is.
+pub const SMALLEST_BENCH_PAYLOAD: usize = 64;
+
+/// Up to this rate the benchmark's generator sends datagrams one by one: 10 µs apart.
+pub const SMOOTH_RATE: f64 = 100_000.0;
+
+/// How long a NIC gathers frames before it interrupts, commonly (`ethtool -c`, `rx-usecs`).
+pub const NIC_COALESCING: Duration = Duration::from_micros(50);

@@ -7,10 +7,12 @@ use futures_util::TryStreamExt;
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage, MacVlanMode, State,
 };
+use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
-use rtnetlink::{LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rtnetlink::{LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVlan};
 
+use crate::harness::Skip;
 use crate::namespace::Namespace;
 use crate::netlink::converse;
 use crate::{limits, wait};
@@ -45,6 +47,23 @@ pub fn veth_pair_with_index(
 pub fn add_macvlan(namespace: &Namespace, ifname: &str, parent: &str) -> Result<()> {
     let parent = ifindex(namespace, parent)?;
     add(namespace, ifname, LinkMacVlan::new(ifname, parent, MacVlanMode::Bridge).build())
+}
+
+/// Makes the interface of a VLAN on top of `parent`, in the parent's namespace.
+///
+/// # Errors
+/// A [`Skip`] where the kernel has no 802.1Q.
+pub fn add_vlan(namespace: &Namespace, ifname: &str, parent: &str, id: u16) -> Result<()> {
+    let parent = ifindex(namespace, parent)?;
+    let made = add(namespace, ifname, LinkVlan::new(ifname, parent, id).build());
+    made.map_err(|error| match error.downcast_ref() {
+        Some(rtnetlink::Error::NetlinkError(refused))
+            if refused.raw_code() == -(Errno::EOPNOTSUPP as i32) =>
+        {
+            Skip::KernelLacks("802.1Q".into()).into()
+        }
+        _ => error,
+    })
 }
 
 /// Makes a bridge without ports.

@@ -94,6 +94,12 @@ impl Sink {
         Self::start(namespace, bound_socket(namespace, address)?, None)
     }
 
+    /// Size of the socket's receive buffer in bytes, as the kernel charges it; an ordinary user's
+    /// is bounded by `net.core.rmem_max`.
+    pub fn receive_buffer_bytes(&self) -> Result<usize> {
+        Ok(self.socket.recv_buffer_size()?)
+    }
+
     /// Intact datagrams so far, duplicates included.
     pub fn received(&self) -> u64 {
         self.book.received()
