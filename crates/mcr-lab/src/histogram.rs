@@ -44,7 +44,12 @@ impl Histogram {
     /// The value that `percent` of 100 values do not exceed, rounded up to its bucket's end;
     /// 0 without values.
     pub fn percentile(&self, percent: u64) -> u64 {
-        let rank = (self.samples * percent).div_ceil(100).max(1);
+        self.per_mille(percent * 10)
+    }
+
+    /// Likewise with `per_mille` of 1,000 values.
+    pub fn per_mille(&self, per_mille: u64) -> u64 {
+        let rank = (self.samples * per_mille).div_ceil(1_000).max(1);
         let mut seen = 0;
         for (index, count) in self.buckets.iter().enumerate() {
             seen += count;

@@ -10,6 +10,7 @@
 
 pub mod account;
 pub mod address;
+pub mod bench;
 pub mod calibrate;
 pub mod daemon;
 pub mod demo;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use mcr_lab::calibrate::{Calibration, calibrate};
-use mcr_lab::demo;
 use mcr_lab::user_namespace::become_root_in_user_namespace;
+use mcr_lab::{bench, demo};
 
 /// Makes networks, traffic and measurements for MCR, all by itself.
 #[derive(Parser)]
@@ -15,6 +15,8 @@ use mcr_lab::user_namespace::become_root_in_user_namespace;
 enum Command {
     /// See MCR deliver what Linux alone cannot.
     Demo(demo::Options),
+    /// Measure what MCR carries, beside what a user would otherwise take.
+    Bench(bench::Options),
     /// Measure what the test bed carries without the relay: sender, veth pair, sink.
     Calibrate(Calibration),
 }
@@ -25,6 +27,10 @@ fn main() -> Result<ExitCode> {
         Command::Calibrate(calibration) => {
             become_root_in_user_namespace()?;
             calibrate(&calibration)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Bench(options) => {
+            bench::run(&options)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Demo(options) => demo::run(&options),

@@ -59,12 +59,21 @@ pub enum Verdict {
 /// # Panics
 /// If `buffer` is shorter than [`MIN_BYTES`] or longer than the largest datagram.
 pub fn write(buffer: &mut [u8], header: Header) {
+    let body = write_header(buffer, header);
+    body.copy_from_slice(pattern(header, body.len()));
+}
+
+/// Writes the header alone, and returns what follows it.
+///
+/// # Panics
+/// If `buffer` is shorter than [`MIN_BYTES`].
+pub(crate) fn write_header(buffer: &mut [u8], header: Header) -> &mut [u8] {
     let (head, body) = buffer.split_at_mut(MIN_BYTES);
     head[..4].copy_from_slice(&MAGIC);
     head[4..8].copy_from_slice(&header.stream.to_be_bytes());
     head[8..16].copy_from_slice(&header.sequence.to_be_bytes());
     head[16..].copy_from_slice(&header.sent_at_ns.to_be_bytes());
-    body.copy_from_slice(pattern(header, body.len()));
+    body
 }
 
 /// A test payload of `bytes` bytes, sent now.
@@ -84,6 +93,11 @@ pub fn verify(bytes: &[u8]) -> Verdict {
     } else {
         Verdict::Corrupt(header)
     }
+}
+
+/// The header; `None` if this is no test payload.
+pub(crate) fn read_header(bytes: &[u8]) -> Option<Header> {
+    read(bytes).map(|(header, _)| header)
 }
 
 /// The header and what follows it; `None` if this is no test payload.

@@ -1,0 +1,128 @@
+//! `cargo bench-lab`: what the relay carries, beside what a user would otherwise take.
+//!
+//! Generator, relay and sink stand in namespaces of their own ([`bed`]), generator and sink on one
+//! core and all that the relay costs on another ([`isolation`] checks it). [`search`] finds the
+//! clean rate, [`measure`] adds cost and latency, [`run`] takes relays and points in turns.
+
+mod bed;
+mod book;
+mod chart;
+mod cores;
+mod cpu;
+mod isolation;
+mod machine;
+mod measure;
+mod memory;
+mod pacer;
+mod peers;
+mod progress;
+mod results;
+mod run;
+mod scenario;
+mod search;
+mod sink;
+mod stamp;
+mod steering;
+mod step;
+mod table;
+mod template;
+mod traffic;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::value_parser;
+
+use crate::program;
+use crate::user_namespace::{become_root_in_user_namespace, require_namespaces};
+use cores::Cores;
+use machine::Machine;
+use measure::Method;
+use progress::Progress;
+use results::Results;
+use scenario::Axis;
+
+/// What the benchmark measures.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Measure the most telling points only, in under two minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Measure this axis only.
+    #[arg(long, value_name = "AXIS")]
+    only: Option<Axis>,
+    /// How often each relay is measured at each point [default: 3, quick 2].
+    #[arg(long, value_parser = value_parser!(u64).range(1..=100))]
+    rounds: Option<u64>,
+    /// Where the JSON file and the charts go [default: bench-lab in cargo's target directory].
+    #[arg(long, value_name = "DIRECTORY")]
+    output: Option<PathBuf>,
+}
+
+impl Options {
+    fn method(&self) -> Method {
+        let rounds = self.rounds.unwrap_or(if self.quick { 2 } else { 3 }) as usize;
+        if self.quick {
+            Method { warm_up_ms: 150, measured_ms: 400, latency_ms: 700, precision: 0.04, rounds }
+        } else {
+            Method {
+                warm_up_ms: 250,
+                measured_ms: 1_000,
+                latency_ms: 1_000,
+                precision: 0.02,
+                rounds,
+            }
+        }
+    }
+
+    fn axes(&self) -> Vec<Axis> {
+        match self.only {
+            Some(axis) => vec![axis],
+            None if self.quick => Axis::QUICK.to_vec(),
+            None => Axis::ALL.to_vec(),
+        }
+    }
+
+    fn output(&self) -> Result<PathBuf> {
+        if let Some(output) = &self.output {
+            return Ok(output.clone());
+        }
+        let target = program::target_directory().context("say --output: no target directory")?;
+        Ok(target.join("bench-lab"))
+    }
+}
+
+/// Runs the benchmark. Call it first in `main`, before any thread.
+pub fn run(options: &Options) -> Result<()> {
+    // Before the user namespace: in it cargo would not find its owner's files.
+    let output = options.output()?;
+    program::mcrd()?;
+    become_root_in_user_namespace()?;
+    require_namespaces()?;
+    let (machine, cores) = (Machine::this(), Cores::divide()?);
+    // Everything but the relay stays on the traffic's core.
+    cores::confine(&[cores.traffic])?;
+    isolation::verify(cores)?;
+    let method = options.method();
+    let tasks = run::tasks(&options.axes(), options.quick && options.only.is_none());
+    let mut results = Results {
+        machine,
+        cores,
+        method,
+        foreign_load: isolation::foreign_load(cores)?,
+        generator_ceiling: isolation::generator_ceiling(cores)?,
+        points: Vec::new(),
+    };
+    let mut progress = Progress::new(method.rounds, tasks.len());
+    results.points = run::run(&tasks, cores, method, &mut progress)?;
+    drop(progress);
+    println!("{}", table::whole(&results));
+    fs::create_dir_all(&output).with_context(|| output.display().to_string())?;
+    let json = output.join("results.json");
+    fs::write(&json, serde_json::to_string_pretty(&results)?)
+        .with_context(|| json.display().to_string())?;
+    chart::draw_all(&results, &output)?;
+    println!("{} and charts beside it", json.display());
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! The test bed of one scenario: generator, relay and sink, each in a namespace of its own.
+//!
+//! ```text
+//!   source                relay                       sink
+//!   src0 ---------------- in0        out0 ----------- sink0
+//!   core T     RPS to core R                          RPS to core T
+//! ```
+//! The sender's core does the work of a veth pair up to the far end's receive queue; RPS hands the
+//! frame over there. So core R pays for receiving, relaying and sending, and core T for the rest.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use anyhow::Result;
+
+use super::cores::Cores;
+use super::cpu::Backlog;
+use super::scenario::Scenario;
+use super::sink::Sink;
+use super::steering::receive_on;
+use super::traffic::Traffic;
+use crate::address::add_address;
+use crate::namespace::Namespace;
+use crate::topology::RelayTopology;
+
+/// Port from which all traffic comes.
+const SOURCE_PORT: u16 = 4_000;
+
+/// TTL of all traffic; the kernel's forwarding takes one off.
+pub(super) const TTL: u32 = 64;
+
+/// The namespaces, the generator and the sink.
+#[derive(Debug)]
+pub(super) struct Bed {
+    /// What it was made for.
+    pub(super) scenario: Scenario,
+    /// Who works where.
+    pub(super) cores: Cores,
+    net: RelayTopology,
+    /// The generator.
+    pub(super) traffic: Traffic,
+    /// The sink.
+    pub(super) sink: Sink,
+}
+
+/// Frames lost where the relay is not to blame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct BedDrops {
+    /// In the receive queue of the sink's core.
+    backlog: u64,
+    /// At the sink's sockets.
+    sockets: u64,
+}
+
+impl BedDrops {
+    /// Frames lost since `before`.
+    pub(super) fn since(&self, before: &Self) -> u64 {
+        (self.backlog - before.backlog) + (self.sockets - before.sockets)
+    }
+}
+
+impl Bed {
+    /// Makes it all.
+    pub(super) fn build(scenario: &Scenario, cores: Cores) -> Result<Self> {
+        let net = RelayTopology::builder()
+            .ingress_links(scenario.workers as u8)
+            .egress_links(1)
+            .ingress_mtu(scenario.mtu())
+            .egress_mtu(scenario.mtu())
+            .ipv6(false)
+            .build()?;
+        for (link, core) in cores.of_workers(scenario.workers).into_iter().enumerate() {
+            receive_on(&net.relay, &format!("in{link}"), core)?;
+            add_address(&net.source, &format!("src{link}"), IpAddr::V4(source(link)), 24)?;
+        }
+        receive_on(&net.sinks[0], "sink0", cores.traffic)?;
+        // Kernel forwarding keeps the source, to which the sink has no route.
+        accept_any_source(&net.sinks[0], "sink0")?;
+        let traffic = Traffic::open(&net.source, scenario)?;
+        let sink = Sink::open(&net.sinks[0], "sink0", scenario)?;
+        Ok(Self { scenario: *scenario, cores, net, traffic, sink })
+    }
+
+    /// The relay's namespace, with the interfaces `in0`, ... and `out0`.
+    pub(super) fn relay(&self) -> &Namespace {
+        &self.net.relay
+    }
+
+    /// What was lost in the test bed so far.
+    pub(super) fn drops(&self) -> Result<BedDrops> {
+        // Core T receives nothing but what the relay sends, unless a worker runs there too.
+        let sink_alone =
+            !self.cores.of_workers(self.scenario.workers).contains(&self.cores.traffic);
+        let backlog = if sink_alone { Backlog::now(self.cores.traffic)?.dropped } else { 0 };
+        Ok(BedDrops { backlog, sockets: self.sink.socket_drops()? })
+    }
+}
+
+/// Address of `srcN` in the network of `inN`: a source that the relay has a route to, since the
+/// kernel's forwarding would refuse another.
+pub(super) fn source(link: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 1, link as u8, 2)
+}
+
+/// From where the traffic of a link comes.
+pub(super) fn source_address(link: usize) -> SocketAddr {
+    SocketAddr::new(source(link).into(), SOURCE_PORT)
+}
+
+fn accept_any_source(namespace: &Namespace, ifname: &str) -> Result<()> {
+    // The filter in force is the larger of "all" and the interface's own value.
+    for ifname in ["all", ifname] {
+        namespace.sysctl(&format!("net/ipv4/conf/{ifname}/rp_filter"), "0")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! The results as SVG charts: bars in groups, with the spread of the rounds as whiskers.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::peers::Peer;
+use super::results::{Point, Results};
+use super::scenario::Axis;
+
+/// Size of a chart, in pixels.
+const SIZE: (u32, u32) = (900, 420);
+
+/// A colour for each series, told apart by those who see few colours too (Okabe and Ito's set).
+const COLOURS: [RGBColor; 4] =
+    [RGBColor(0, 114, 178), RGBColor(86, 180, 233), RGBColor(230, 159, 0), RGBColor(120, 120, 120)];
+
+/// One bar: the median with its ends.
+#[derive(Debug, Clone, Copy)]
+struct Bar {
+    group: usize,
+    series: usize,
+    value: f64,
+    ends: (f64, f64),
+}
+
+/// What a chart shows.
+#[derive(Debug)]
+struct Chart {
+    title: String,
+    unit: &'static str,
+    groups: Vec<String>,
+    series: Vec<&'static str>,
+    bars: Vec<Bar>,
+}
+
+/// Draws every chart that the results have figures for into `directory`.
+pub(super) fn draw_all(results: &Results, directory: &Path) -> Result<()> {
+    for axis in Axis::ALL {
+        let chart = rates(results, axis);
+        if !chart.bars.is_empty() {
+            chart.draw(&directory.join(format!("{}.svg", axis.title())))?;
+        }
+    }
+    for (name, figure) in [("p50", 0), ("p99", 1)] {
+        let chart = latency(results, name, figure);
+        if !chart.bars.is_empty() {
+            chart.draw(&directory.join(format!("latency-{name}.svg")))?;
+        }
+    }
+    Ok(())
+}
+
+/// Datagrams out at the clean rate.
+fn rates(results: &Results, axis: Axis) -> Chart {
+    let mut chart =
+        Chart::new(format!("{}: datagrams out at the clean rate", axis.title()), "kpps");
+    for point in results.on(axis) {
+        let Some(figures) = point.figures() else { continue };
+        let clean = &figures.clean_per_second;
+        let kpps = |rate: f64| rate * point.scenario.fan_out as f64 / 1_000.0;
+        let ends = (kpps(clean.min), kpps(clean.max));
+        chart.add(point.label.clone(), point.peer, kpps(clean.median), ends);
+    }
+    chart
+}
+
+fn latency(results: &Results, name: &str, figure: usize) -> Chart {
+    let mut chart = Chart::new(format!("latency, {name}, by rate offered"), "µs");
+    let measured = |point: &Point| point.figures().map(|figures| figures.latency.clone());
+    for point in results.on(Axis::Peers) {
+        for latency in measured(point).into_iter().flatten() {
+            let group = latency
+                .rate
+                .map_or("half the clean rate".into(), |rate| format!("{:.0} kpps", rate / 1_000.0));
+            let value = [latency.p50_us, latency.p99_us][figure];
+            chart.add(group, point.peer, value, (value, value));
+        }
+    }
+    chart
+}
+
+impl Chart {
+    fn new(title: String, unit: &'static str) -> Self {
+        Self { title, unit, groups: Vec::new(), series: Vec::new(), bars: Vec::new() }
+    }
+
+    fn add(&mut self, group: String, peer: Peer, value: f64, ends: (f64, f64)) {
+        let group = place(&mut self.groups, group);
+        let series = place(&mut self.series, peer.name());
+        self.bars.push(Bar { group, series, value, ends });
+    }
+
+    fn draw(&self, path: &Path) -> Result<()> {
+        let root = SVGBackend::new(path, SIZE).into_drawing_area();
+        self.draw_on(&root).map_err(|error| anyhow!("{}: {error}", path.display()))
+    }
+
+    fn draw_on<B: DrawingBackend>(
+        &self,
+        root: &DrawingArea<B, Shift>,
+    ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+        root.fill(&WHITE)?;
+        let top = self.bars.iter().map(|bar| bar.ends.1).fold(0.0, f64::max) * 1.1;
+        let mut chart = ChartBuilder::on(root)
+            .caption(&self.title, ("sans-serif", 20))
+            .margin(10)
+            .x_label_area_size(30)
+            .y_label_area_size(70)
+            .build_cartesian_2d(0.0..self.groups.len() as f64, 0.0..top.max(1.0))?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            // One label below each group, in its middle.
+            .x_labels(2 * self.groups.len() + 1)
+            .x_label_formatter(&|x| self.label(*x))
+            .y_desc(self.unit)
+            .draw()?;
+        for (series, name) in self.series.iter().enumerate() {
+            let colour = COLOURS[series % COLOURS.len()];
+            let own = || self.bars.iter().filter(move |bar| bar.series == series);
+            chart
+                .draw_series(own().map(|bar| {
+                    let (left, right) = self.sides(bar);
+                    Rectangle::new([(left, 0.0), (right, bar.value)], colour.filled())
+                }))?
+                .label(*name)
+                .legend(move |(x, y)| {
+                    Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled())
+                });
+            chart.draw_series(own().map(|bar| {
+                let (left, right) = self.sides(bar);
+                let middle = f64::midpoint(left, right);
+                PathElement::new([(middle, bar.ends.0), (middle, bar.ends.1)], BLACK)
+            }))?;
+        }
+        chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
+        root.present()
+    }
+
+    /// A bar's sides: groups are 1 wide, four fifths of it bars.
+    fn sides(&self, bar: &Bar) -> (f64, f64) {
+        let width = 0.8 / self.series.len() as f64;
+        let left = bar.group as f64 + 0.1 + bar.series as f64 * width;
+        (left, left + width)
+    }
+
+    fn label(&self, x: f64) -> String {
+        let in_the_middle = (x.fract() - 0.5).abs() < 0.01;
+        let group = in_the_middle.then(|| self.groups.get(x as usize).cloned());
+        group.flatten().unwrap_or_default()
+    }
+}
+
+/// The place of an item in a list of different ones, at its end if it is new.
+fn place<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
+    list.iter().position(|other| *other == item).unwrap_or_else(|| {
+        list.push(item);
+        list.len() - 1
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chart_has_a_bar_and_a_label_for_each_figure() {
+        let mut chart = Chart::new("a title".into(), "kpps");
+        chart.add("first".into(), Peer::McrUring, 400.0, (390.0, 410.0));
+        chart.add("first".into(), Peer::Kernel, 340.0, (330.0, 345.0));
+        chart.add("second".into(), Peer::McrUring, 900.0, (880.0, 920.0));
+        let mut svg = String::new();
+        chart.draw_on(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area()).unwrap();
+        for text in ["a title", "first", "second", "MCR, io_uring", "kernel forwarding"] {
+            assert!(svg.contains(text), "no {text:?} in {svg}");
+        }
+        let bars = svg.matches("#0072B2").count() + svg.matches("#E69F00").count();
+        // Three bars and two of the legend.
+        assert_eq!(bars, 3 + 2);
+    }
+
+    #[test]
+    fn bars_of_a_group_stand_side_by_side() {
+        let mut chart = Chart::new(String::new(), "");
+        chart.add("a".into(), Peer::McrUring, 1.0, (1.0, 1.0));
+        chart.add("a".into(), Peer::Kernel, 1.0, (1.0, 1.0));
+        let sides: Vec<_> = chart.bars.iter().map(|bar| chart.sides(bar)).collect();
+        assert!((sides[0].1 - sides[1].0).abs() < 1e-9 && sides[1].1 <= 1.0);
+    }
+}

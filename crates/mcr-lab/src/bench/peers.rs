@@ -1,0 +1,123 @@
+//! Who relays: MCR in its two ways, and what a user would otherwise take.
+
+mod kernel;
+mod mcr;
+mod socat;
+
+use anyhow::Result;
+use mcr_api::control::Mechanism;
+use mcr_sys::mroute::KernelMulticastRouter;
+use serde::Serialize;
+
+use super::bed::Bed;
+use super::scenario::Scenario;
+use crate::limits;
+
+pub(super) use mcr::Work;
+
+/// A relay that can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Peer {
+    /// MCR by `io_uring`.
+    McrUring,
+    /// MCR by `poll` and `sendmmsg`.
+    McrPoll,
+    /// The kernel's multicast forwarding.
+    Kernel,
+    /// socat, one process.
+    Socat,
+}
+
+impl Peer {
+    /// Every peer, in the order of tables.
+    pub(super) const ALL: [Self; 4] = [Self::McrUring, Self::McrPoll, Self::Kernel, Self::Socat];
+
+    /// What tables call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::McrUring => "MCR, io_uring",
+            Self::McrPoll => "MCR, poll",
+            Self::Kernel => "kernel forwarding",
+            Self::Socat => "socat",
+        }
+    }
+
+    /// What it cannot do at all, whatever the scenario; `None` where it does the whole job.
+    pub(super) fn shortcomings(self) -> Option<&'static str> {
+        match self {
+            Self::McrUring | Self::McrPoll => None,
+            Self::Kernel => Some(
+                "rewrites neither group nor port nor source, sends one copy an interface, and \
+                 refuses unroutable sources",
+            ),
+            Self::Socat => Some("one input and one output a process; no counters"),
+        }
+    }
+
+    /// Why it cannot be measured in a scenario; `None` if it can.
+    pub(super) fn unable(self, scenario: &Scenario) -> Option<&'static str> {
+        match self {
+            Self::McrUring | Self::McrPoll => None,
+            _ if scenario.fan_out > 1 => Some("no fan-out on one interface"),
+            Self::Socat if !socat::is_installed() => Some("not installed"),
+            Self::Socat if scenario.flows > 1 => Some("one process a flow"),
+            Self::Kernel | Self::Socat if scenario.rules > scenario.flows.max(250) => {
+                Some("not measured")
+            }
+            Self::Kernel | Self::Socat if scenario.workers > 1 => Some("has no workers"),
+            Self::Kernel | Self::Socat => None,
+        }
+    }
+
+    /// Datagrams that one frame of its may hold: MCR's GSO runs cross a veth pair unsplit.
+    pub(super) fn largest_run(self, scenario: &Scenario) -> u64 {
+        match self {
+            Self::McrUring | Self::McrPoll => {
+                (limits::MAX_DATAGRAM_BYTES / scenario.payload).clamp(1, 64) as u64
+            }
+            Self::Kernel | Self::Socat => 1,
+        }
+    }
+
+    /// Starts it in the bed's relay namespace, on the relay's cores.
+    pub(super) fn start(self, bed: &Bed) -> Result<Running> {
+        Ok(match self {
+            Self::McrUring => Running::Mcr(mcr::Mcr::start(bed, Mechanism::Uring)?),
+            Self::McrPoll => Running::Mcr(mcr::Mcr::start(bed, Mechanism::Poll)?),
+            Self::Kernel => Running::Kernel(kernel::start(bed)?),
+            Self::Socat => Running::Socat(socat::Socat::start(bed)?),
+        })
+    }
+}
+
+/// A relay at work. Dropped: stopped.
+#[derive(Debug)]
+pub(super) enum Running {
+    /// MCR.
+    Mcr(mcr::Mcr),
+    /// The kernel.
+    // Held for what it does: the routes go with it.
+    Kernel(#[expect(dead_code)] KernelMulticastRouter),
+    /// socat.
+    Socat(socat::Socat),
+}
+
+impl Running {
+    /// What the relay itself counted, where it does.
+    pub(super) fn work(&self) -> Result<Option<Work>> {
+        match self {
+            Self::Mcr(mcr) => mcr.work().map(Some),
+            Self::Kernel(_) | Self::Socat(_) => Ok(None),
+        }
+    }
+
+    /// Bytes resident in each relaying process beside its receive rings, the largest of them.
+    pub(super) fn resident_bytes(&self) -> Result<Option<u64>> {
+        match self {
+            Self::Mcr(mcr) => mcr.resident_bytes().map(Some),
+            Self::Socat(socat) => socat.resident_bytes().map(Some),
+            Self::Kernel(_) => Ok(None),
+        }
+    }
+}

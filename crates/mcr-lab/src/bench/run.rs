@@ -1,0 +1,93 @@
+//! The course of a run: rounds outside, points and relays inside, so that whatever changes on the
+//! machine in the meantime meets all of them alike.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+
+use super::bed::Bed;
+use super::cores::Cores;
+use super::measure::{Meter, Method, Round};
+use super::peers::Peer;
+use super::progress::Progress;
+use super::results::{Figures, Outcome, Point};
+use super::scenario::{Axis, Scenario};
+
+/// What is measured in each round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Task {
+    pub(super) axis: Axis,
+    pub(super) scenario: Scenario,
+    pub(super) peer: Peer,
+}
+
+/// Everything that a run of these axes measures, in its order.
+pub(super) fn tasks(axes: &[Axis], quick: bool) -> Vec<Task> {
+    let of_axis = |axis: Axis| {
+        let peers = relays_on(axis);
+        Scenario::points(axis, quick).into_iter().flat_map(move |scenario| {
+            peers.iter().map(move |peer| Task { axis, scenario, peer: *peer })
+        })
+    };
+    axes.iter().copied().flat_map(of_axis).collect()
+}
+
+/// Who is measured on an axis; the quick run's time goes to the relay itself.
+fn relays_on(axis: Axis) -> &'static [Peer] {
+    match axis {
+        Axis::Peers => &Peer::ALL,
+        Axis::Payload | Axis::Flows => &[Peer::McrUring, Peer::Kernel],
+        Axis::FanOut => &[Peer::McrUring, Peer::McrPoll],
+        Axis::Rules | Axis::Workers => &[Peer::McrUring],
+    }
+}
+
+/// Measures all tasks.
+pub(super) fn run(
+    tasks: &[Task],
+    cores: Cores,
+    method: Method,
+    progress: &mut Progress,
+) -> Result<Vec<Point>> {
+    let mut rounds: BTreeMap<Task, Vec<Round>> = BTreeMap::new();
+    for round in 0..method.rounds {
+        for (place, task) in tasks.iter().enumerate() {
+            if task.peer.unable(&task.scenario).is_some() {
+                continue;
+            }
+            progress.begin(round, place, task);
+            let found = rounds.entry(*task).or_default();
+            let known = found.last().map(|round| round.clean.0).filter(|rate| *rate > 0.0);
+            let measured = measure(task, cores, method, known, progress)
+                .with_context(|| format!("{} with {:?}", task.peer.name(), task.scenario))?;
+            found.push(measured);
+        }
+    }
+    Ok(tasks.iter().map(|task| point(task, &rounds)).collect())
+}
+
+fn measure(
+    task: &Task,
+    cores: Cores,
+    method: Method,
+    known: Option<f64>,
+    progress: &mut Progress,
+) -> Result<Round> {
+    let mut bed = Bed::build(&task.scenario, cores)?;
+    let relay = task.peer.start(&bed)?;
+    let latency = task.axis == Axis::Peers;
+    Meter::new(&mut bed, task.peer, &relay, method)
+        .round(known, latency, |rate| progress.rate(rate))
+}
+
+fn point(task: &Task, rounds: &BTreeMap<Task, Vec<Round>>) -> Point {
+    let figures = rounds.get(task).and_then(|rounds| Figures::of(rounds));
+    let why_not = || task.peer.unable(&task.scenario).unwrap_or("no round").to_owned();
+    Point {
+        axis: task.axis,
+        label: task.scenario.label(task.axis),
+        peer: task.peer,
+        scenario: task.scenario,
+        outcome: figures.map_or_else(|| Outcome::Unable(why_not()), Outcome::Measured),
+    }
+}
