@@ -63,17 +63,23 @@ pub struct Options {
 impl Options {
     fn method(&self) -> Method {
         let rounds = self.rounds.unwrap_or(if self.quick { 2 } else { 3 }) as usize;
-        if self.quick {
-            Method { warm_up_ms: 150, measured_ms: 400, latency_ms: 700, precision: 0.04, rounds }
-        } else {
-            Method {
-                warm_up_ms: 250,
-                measured_ms: 1_000,
-                latency_ms: 1_000,
-                precision: 0.02,
-                rounds,
-            }
-        }
+        let full = Method {
+            warm_up_ms: 250,
+            measured_ms: 1_000,
+            latency_ms: 1_000,
+            precision: 0.02,
+            rounds,
+            latency_rounds: rounds,
+        };
+        let quick = Method {
+            warm_up_ms: 150,
+            measured_ms: 400,
+            latency_ms: 600,
+            precision: 0.05,
+            latency_rounds: 1,
+            ..full
+        };
+        if self.quick { quick } else { full }
     }
 
     fn axes(&self) -> Vec<Axis> {

@@ -25,6 +25,8 @@ pub(super) struct Method {
     pub(super) precision: f64,
     /// How often each relay is measured at each point, all of them in turns.
     pub(super) rounds: usize,
+    /// In how many of these latency is measured too.
+    pub(super) latency_rounds: usize,
 }
 
 /// What a round found.

@@ -24,7 +24,7 @@ pub(super) struct Task {
 /// Everything that a run of these axes measures, in its order.
 pub(super) fn tasks(axes: &[Axis], quick: bool) -> Vec<Task> {
     let of_axis = |axis: Axis| {
-        let peers = relays_on(axis);
+        let peers = relays_on(axis, quick);
         Scenario::points(axis, quick).into_iter().flat_map(move |scenario| {
             peers.iter().map(move |peer| Task { axis, scenario, peer: *peer })
         })
@@ -32,10 +32,11 @@ pub(super) fn tasks(axes: &[Axis], quick: bool) -> Vec<Task> {
     axes.iter().copied().flat_map(of_axis).collect()
 }
 
-/// Who is measured on an axis; the quick run's time goes to the relay itself.
-fn relays_on(axis: Axis) -> &'static [Peer] {
+/// Who is measured on an axis.
+fn relays_on(axis: Axis, quick: bool) -> &'static [Peer] {
     match axis {
         Axis::Peers => &Peer::ALL,
+        _ if quick => &[Peer::McrUring],
         Axis::Payload | Axis::Flows => &[Peer::McrUring, Peer::Kernel],
         Axis::FanOut => &[Peer::McrUring, Peer::McrPoll],
         Axis::Rules | Axis::Workers => &[Peer::McrUring],
@@ -58,7 +59,7 @@ pub(super) fn run(
             progress.begin(round, place, task);
             let found = rounds.entry(*task).or_default();
             let known = found.last().map(|round| round.clean.0).filter(|rate| *rate > 0.0);
-            let measured = measure(task, cores, method, known, progress)
+            let measured = measure(task, cores, method, (known, round), progress)
                 .with_context(|| format!("{} with {:?}", task.peer.name(), task.scenario))?;
             found.push(measured);
         }
@@ -70,12 +71,12 @@ fn measure(
     task: &Task,
     cores: Cores,
     method: Method,
-    known: Option<f64>,
+    (known, round): (Option<f64>, usize),
     progress: &mut Progress,
 ) -> Result<Round> {
     let mut bed = Bed::build(&task.scenario, cores)?;
     let relay = task.peer.start(&bed)?;
-    let latency = task.axis == Axis::Peers;
+    let latency = task.axis == Axis::Peers && round < method.latency_rounds;
     Meter::new(&mut bed, task.peer, &relay, method)
         .round(known, latency, |rate| progress.rate(rate))
 }

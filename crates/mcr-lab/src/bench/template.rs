@@ -108,7 +108,7 @@ mod tests {
                 let to = SocketAddrV4::new(Ipv4Addr::new(239, 1, 0, number as u8), 5_000);
                 let header = Header {
                     stream: number as u32 * 77_777,
-                    sequence: number << 40 | number * 65_537,
+                    sequence: (number << 40) | (number * 65_537),
                     sent_at_ns: number * 0x1234_5678_9abc,
                 };
                 template.destination(to).write(&mut frame, header);
