@@ -48,9 +48,10 @@ pub struct ConfigError {
 impl Config {
     /// Reads the file's text; `path` is what messages call it.
     pub fn parse(text: &str, path: &str) -> Result<Self, ConfigError> {
+        let lines = Lines::of(text);
         let error = |at: Option<Range<usize>>, cause: String| ConfigError {
             path: path.into(),
-            line: line_of(text, at.map_or(0, |span| span.start)),
+            line: lines.number_at(at.map_or(0, |span| span.start)),
             cause,
         };
         let file: File =
@@ -61,7 +62,7 @@ impl Config {
                 let place = e.place.unwrap_or_else(|| place.clone());
                 error(Some(place), e.cause)
             })?;
-            Ok(ConfiguredRule { rule, line: line_of(text, place.start) })
+            Ok(ConfiguredRule { rule, line: lines.number_at(place.start) })
         });
         Ok(Self { rules: rules.collect::<Result<_, _>>()? })
     }
@@ -113,8 +114,19 @@ fn rule(table: RuleTable) -> Result<Rule, Misplaced> {
     })
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
+/// Where each line but the first begins, so that the line of every rule is found without reading
+/// the file once for each.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(at, _)| at + 1).collect())
+    }
+
+    /// The number, from 1, of the line that the byte at `offset` stands in.
+    fn number_at(&self, offset: usize) -> usize {
+        self.0.partition_point(|&start| start <= offset) + 1
+    }
 }
 
 fn one_line(message: &str) -> String {
@@ -199,5 +211,12 @@ outputs = [
         let error = Config::parse("[[rule]]\ninput = \n", "mcr.toml").unwrap_err();
         assert_eq!(error.line, 2);
         assert_eq!(error.to_string().lines().count(), 1);
+    }
+
+    #[test]
+    fn a_byte_is_found_in_its_line() {
+        let lines = Lines::of("ab\nc\n\nd");
+        let numbers: Vec<_> = (0..7).map(|offset| lines.number_at(offset)).collect();
+        assert_eq!(numbers, [1, 1, 1, 2, 2, 3, 4]);
     }
 }

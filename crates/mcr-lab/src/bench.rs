@@ -1,8 +1,8 @@
 //! `cargo bench-lab`: what the relay carries, beside what a user would otherwise take.
 //!
-//! Generator, relay and sink stand in namespaces of their own ([`bed`]), generator and sink on one
-//! core and all that the relay costs on another ([`isolation`] checks it). [`search`] finds the
-//! clean rate, [`measure`] adds cost and latency, [`run`] takes relays and points in turns.
+//! Generator, relay and sink stand in namespaces of their own (`bed`), generator and sink on one
+//! core and all that the relay costs on another (`isolation` checks it). `search` finds the
+//! clean rate, `measure` adds cost and latency, `run` takes relays and points in turns.
 
 mod bed;
 mod book;

@@ -33,10 +33,20 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the daemon with `arguments` beside `--control`, and waits until it is ready.
     pub fn start(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
+        Self::start_within(namespace, arguments, limits::DAEMON_READY)
+    }
+
+    /// Like [`Daemon::start`], for a daemon that may take so long until it is ready.
+    pub fn start_within(
+        namespace: &Namespace,
+        arguments: &[&str],
+        ready: Duration,
+    ) -> Result<Self> {
         let directory = TempDir::with_prefix("mcr-lab-")?;
-        let mut daemon =
-            Self::start_at(namespace, &directory.path().join("control.sock"), arguments)?;
+        let control_path = directory.path().join("control.sock");
+        let mut daemon = Self::spawn(namespace, &control_path, arguments)?;
         daemon.directory = Some(directory);
+        daemon.wait_until_ready(ready)?;
         Ok(daemon)
     }
 
@@ -46,15 +56,19 @@ impl Daemon {
         control_path: &Path,
         arguments: &[&str],
     ) -> Result<Self> {
+        let mut daemon = Self::spawn(namespace, control_path, arguments)?;
+        daemon.wait_until_ready(limits::DAEMON_READY)?;
+        Ok(daemon)
+    }
+
+    fn spawn(namespace: &Namespace, control_path: &Path, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(program::mcrd()?);
         command.arg("--control").arg(control_path).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = namespace.spawn(command).context("starting mcrd")?;
         let log = Log::follow(child.stderr.take().context("mcrd's standard error is piped")?)?;
         let control_path = control_path.to_owned();
-        let mut daemon = Self { child, log, control_path, directory: None };
-        daemon.wait_until_ready()?;
-        Ok(daemon)
+        Ok(Self { child, log, control_path, directory: None })
     }
 
     /// Process id of the supervisor.
@@ -140,8 +154,7 @@ impl Daemon {
         status.context("the wait ends with a status")
     }
 
-    fn wait_until_ready(&mut self) -> Result<()> {
-        let deadline = limits::DAEMON_READY;
+    fn wait_until_ready(&mut self, deadline: Duration) -> Result<()> {
         if self.log.wait_for("ready", deadline) {
             return Ok(());
         }

@@ -166,3 +166,6 @@ pub const SMOOTH_RATE: f64 = 100_000.0;
 
 /// How long a NIC gathers frames before it interrupts, commonly (`ethtool -c`, `rx-usecs`).
 pub const NIC_COALESCING: Duration = Duration::from_micros(50);
+
+/// The share of the relay's core that others may use before a benchmark's figures are doubtful.
+pub const QUIET_LOAD: f64 = 0.05;

@@ -13,9 +13,15 @@ use super::scenario::Axis;
 /// Size of a chart, in pixels.
 const SIZE: (u32, u32) = (900, 420);
 
-/// A colour for each series, told apart by those who see few colours too (Okabe and Ito's set).
-const COLOURS: [RGBColor; 4] =
-    [RGBColor(0, 114, 178), RGBColor(86, 180, 233), RGBColor(230, 159, 0), RGBColor(120, 120, 120)];
+/// Each relay's colour, told apart by those who see few colours too (Okabe and Ito's set).
+fn colour(peer: Peer) -> RGBColor {
+    match peer {
+        Peer::McrUring => RGBColor(0, 114, 178),
+        Peer::McrPoll => RGBColor(86, 180, 233),
+        Peer::Kernel => RGBColor(230, 159, 0),
+        Peer::Socat => RGBColor(120, 120, 120),
+    }
+}
 
 /// One bar: the median with its ends.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +38,7 @@ struct Chart {
     title: String,
     unit: &'static str,
     groups: Vec<String>,
-    series: Vec<&'static str>,
+    series: Vec<Peer>,
     bars: Vec<Bar>,
 }
 
@@ -89,7 +95,7 @@ impl Chart {
 
     fn add(&mut self, group: String, peer: Peer, value: f64, ends: (f64, f64)) {
         let group = place(&mut self.groups, group);
-        let series = place(&mut self.series, peer.name());
+        let series = place(&mut self.series, peer);
         self.bars.push(Bar { group, series, value, ends });
     }
 
@@ -118,15 +124,15 @@ impl Chart {
             .x_label_formatter(&|x| self.label(*x))
             .y_desc(self.unit)
             .draw()?;
-        for (series, name) in self.series.iter().enumerate() {
-            let colour = COLOURS[series % COLOURS.len()];
+        for (series, peer) in self.series.iter().enumerate() {
+            let colour = colour(*peer);
             let own = || self.bars.iter().filter(move |bar| bar.series == series);
             chart
                 .draw_series(own().map(|bar| {
                     let (left, right) = self.sides(bar);
                     Rectangle::new([(left, 0.0), (right, bar.value)], colour.filled())
                 }))?
-                .label(*name)
+                .label(peer.name())
                 .legend(move |(x, y)| {
                     Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled())
                 });

@@ -131,8 +131,6 @@ impl Search {
             (Some(clean), Some(lossy)) => (clean * lossy).sqrt(),
             (None, None) => self.next,
         };
-        // A known rate that no longer holds may be far off.
-        self.stride = (self.stride * self.stride).min(STRIDE);
         let known =
             |clean: f64| self.lossy.is_some_and(|lossy| lossy <= clean * (1.0 + self.precision));
         // Below 100 a second a step of a second says nothing any more.

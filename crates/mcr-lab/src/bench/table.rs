@@ -8,6 +8,7 @@ use super::peers::Peer;
 use super::results::{Figures, Outcome, Point, Results};
 use super::scenario::Axis;
 use super::search::Limit;
+use crate::limits;
 
 /// Everything that a run found.
 pub(super) fn whole(results: &Results) -> String {
@@ -137,6 +138,14 @@ fn notes(results: &Results) -> String {
         method.measured_ms,
         method.warm_up_ms,
     );
+    if results.foreign_load > limits::QUIET_LOAD {
+        text += "others were at work on this machine: rates are too low, costs and latencies too \
+                 high, and ratios uncertain\n";
+    }
+    if results.cores.second == results.cores.traffic && results.on(Axis::Workers).next().is_some() {
+        text += "of two workers the second shares its core with generator and sink, and core ns \
+                 is of the first's core alone: compare worker ns\n";
+    }
     for peer in Peer::ALL {
         if let Some(shortcomings) = peer.shortcomings() {
             let _ = writeln!(text, "{}: {shortcomings}", peer.name());

@@ -1,9 +1,9 @@
-//! The generator: sends the flows of a scenario at a steady rate, every datagram a frame of its own.
+//! The generator: sends a scenario's flows at a steady rate, every datagram a frame of its own.
 //!
-//! One flow goes as [`runs`], which the kernel splits into frames before the interface: the
+//! One flow goes as `runs`, which the kernel splits into frames before the interface: the
 //! cheapest way (under 1 µs a frame on the machine that the benchmark was written on), and the
 //! frames reach the relay as from a NIC that coalesces interrupts. Flows that alternate datagram by
-//! datagram cannot: they go as [`frames`], at twice the price. What is compared is sent alike.
+//! datagram cannot: they go as `frames`, at twice the price. What is compared is sent alike.
 
 mod frames;
 mod runs;

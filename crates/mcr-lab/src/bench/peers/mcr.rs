@@ -55,7 +55,9 @@ impl Mcr {
         let way = mechanism.name();
         let path = path.to_str().context("a temporary path is text")?;
         let arguments = ["--config", path, "--cores", &list, "--io", way];
-        let daemon = on_cores(&cores, || Daemon::start(bed.relay(), &arguments))?;
+        let daemon = on_cores(&cores, || {
+            Daemon::start_within(bed.relay(), &arguments, limits::BENCH_RULES_APPLIED)
+        })?;
         let mcr = Self { daemon, mechanism, _directory: directory };
         mcr.wait_until_applied(bed.scenario.rules as u64)?;
         Ok(mcr)
