@@ -65,7 +65,7 @@ impl DataPlane {
         }
         let ingress = &mut self.ingresses[index];
         // Only a full batch leaves more in the ring than it read.
-        let full = reading.frames == limits::FRAMES_AT_ONCE;
+        let full = reading.frames == ingress.frames_at_once() || self.batch.is_full();
         let in_use = if full { ingress.ring.backlog() } else { reading.frames };
         ingress.count_batch(reading.frames, in_use, &self.counters);
         if reading.drops[DropReason::Coalesced.index()] != 0 {
@@ -81,9 +81,10 @@ impl DataPlane {
 
     fn read_batch(&mut self, index: usize) -> Reading {
         let ingress = &self.ingresses[index];
+        let frames_at_once = ingress.frames_at_once();
         let mut reading = Reading::default();
         self.batch.clear();
-        while !self.batch.is_full() && reading.frames < limits::FRAMES_AT_ONCE {
+        while !self.batch.is_full() && reading.frames < frames_at_once {
             let Some(frame) = ingress.ring.frame(reading.frames) else {
                 break;
             };

@@ -11,6 +11,7 @@ use mcr_sys::packet::take_statistics;
 use mcr_sys::ring::{Checksum, RingFrame, RxRing};
 
 use crate::counters::Counters;
+use crate::limits;
 
 /// One ingress interface's ring.
 #[derive(Debug)]
@@ -46,6 +47,11 @@ impl Ingress {
             told_coalesced: false,
             high_water: 0,
         }
+    }
+
+    /// Frames that one batch may hold.
+    pub(crate) fn frames_at_once(&self) -> usize {
+        limits::FRAMES_AT_ONCE.min(self.ring.slots() / limits::RING_PART).max(1)
     }
 
     /// What the decision is made from.

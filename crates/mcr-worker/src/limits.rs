@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-/// Frames read from one ring in a batch: four full GSO runs of one flow, and well under a
-/// millisecond of work.
-pub(crate) const FRAMES_AT_ONCE: usize = 4 * DATAGRAMS_IN_A_RUN as usize;
+/// Frames read from one ring in a batch: enough that each of a hundred interleaved flows still has
+/// runs of twenty, and a few milliseconds of work. A batch is only as large as what has come in, so
+/// this adds no latency to a relay that keeps up.
+pub(crate) const FRAMES_AT_ONCE: usize = 32 * DATAGRAMS_IN_A_RUN as usize;
+
+/// The part of a ring that one batch may hold: the rest takes what comes in while it is sent.
+pub(crate) const RING_PART: usize = 2;
 
 /// Copies that one batch may make: one full run at the widest fan-out. Sent singly, at a million a
 /// second, they hold the loop for some 65 ms, a small part of the second after which a worker is
@@ -39,5 +43,5 @@ pub(crate) const SWEEP_AT_ONCE: usize = 4_096;
 pub(crate) const DESCRIPTORS_IN_A_COMMAND: usize = 1;
 
 /// Turns of the loop, each of a full batch a ring, that a stopping worker takes to finish what is
-/// in its rings: as many as empty the largest ring, and then it stops however fast frames come.
+/// in its rings, of which two empty any; then it stops however fast frames come.
 pub(crate) const LAST_TURNS: usize = 32;
