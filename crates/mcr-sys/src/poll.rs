@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::gather::Gather;
 use crate::limits;
-use crate::send::{Chunk, Errno, Outcome, SendRequest};
+use crate::send::{self, Carrier, Chunk, Errno, Outcome, SendRequest};
 
 /// The `poll` mechanism.
 pub struct Poll {
@@ -34,24 +34,10 @@ impl Poll {
     pub fn send_all<'a>(
         &mut self,
         gather: &Gather<'_>,
-        mut sends: impl Iterator<Item = SendRequest<'a>>,
-        mut done: impl FnMut(usize, Outcome),
+        sends: impl Iterator<Item = SendRequest<'a>>,
+        done: impl FnMut(usize, Outcome),
     ) {
-        let mut first = 0;
-        loop {
-            let count = self.chunk.fill(&mut sends, gather);
-            if count == 0 {
-                return;
-            }
-            let mut sent = 0;
-            while sent < count {
-                sent += self.send_run(sent);
-            }
-            for (place, outcome) in self.chunk.outcomes.iter().enumerate() {
-                done(first + place, *outcome);
-            }
-            first += count;
-        }
+        send::send_all(self, gather, sends, done);
     }
 
     /// Sends what follows from `from` on by one socket, up to the first refusal; says how many
@@ -118,6 +104,19 @@ impl Poll {
                 std::ptr::null(),
             )
         };
+    }
+}
+
+impl Carrier for Poll {
+    fn chunk(&mut self) -> &mut Chunk {
+        &mut self.chunk
+    }
+
+    fn carry_out(&mut self, count: usize) {
+        let mut ended = 0;
+        while ended < count {
+            ended += self.send_run(ended);
+        }
     }
 }
 

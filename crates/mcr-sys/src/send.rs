@@ -120,3 +120,34 @@ impl Chunk {
         &mut self.messages[..self.sockets.len()]
     }
 }
+
+/// What a mechanism does with a chunk of sends.
+pub(crate) trait Carrier {
+    /// Where the sends are put.
+    fn chunk(&mut self) -> &mut Chunk;
+
+    /// Has the kernel carry out the first `count` sends of the chunk and sets their outcomes.
+    /// Returns only when the kernel has completed them all.
+    fn carry_out(&mut self, count: usize);
+}
+
+/// Sends all by a mechanism, chunk by chunk, and tells how each ended, in order.
+pub(crate) fn send_all<'a>(
+    carrier: &mut impl Carrier,
+    gather: &Gather<'_>,
+    mut sends: impl Iterator<Item = SendRequest<'a>>,
+    mut done: impl FnMut(usize, Outcome),
+) {
+    let mut first = 0;
+    loop {
+        let count = carrier.chunk().fill(&mut sends, gather);
+        if count == 0 {
+            return;
+        }
+        carrier.carry_out(count);
+        for (place, outcome) in carrier.chunk().outcomes.iter().enumerate() {
+            done(first + place, *outcome);
+        }
+        first += count;
+    }
+}

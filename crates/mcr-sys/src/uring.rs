@@ -14,7 +14,7 @@ use io_uring::{IoUring, opcode, squeue};
 use crate::error::SetupError;
 use crate::gather::Gather;
 use crate::limits;
-use crate::send::{Chunk, Errno, Outcome, SendRequest};
+use crate::send::{self, Carrier, Chunk, Errno, Outcome, SendRequest};
 
 /// In `user_data`: the completion is a watch's, and the low bits are its token.
 const WATCH: u64 = 1 << 32;
@@ -62,22 +62,10 @@ impl Uring {
     pub fn send_all<'a>(
         &mut self,
         gather: &Gather<'_>,
-        mut sends: impl Iterator<Item = SendRequest<'a>>,
-        mut done: impl FnMut(usize, Outcome),
+        sends: impl Iterator<Item = SendRequest<'a>>,
+        done: impl FnMut(usize, Outcome),
     ) {
-        let mut first = 0;
-        loop {
-            let count = self.chunk.fill(&mut sends, gather);
-            if count == 0 {
-                return;
-            }
-            self.push_chunk();
-            self.complete(count);
-            for (place, outcome) in self.chunk.outcomes.iter().enumerate() {
-                done(first + place, *outcome);
-            }
-            first += count;
-        }
+        send::send_all(self, gather, sends, done);
     }
 
     /// Watches a descriptor for something to read, under a token that no other watch has. It must
@@ -142,7 +130,7 @@ impl Uring {
             let header = &raw const self.chunk.messages()[place].msg_hdr;
             let send = opcode::SendMsg::new(socket, header).flags(flags).build();
             // SAFETY: the header and all that it points to live until `complete` has seen the end
-            // of every send; `send_all` calls it right after.
+            // of every send; `carry_out` calls it right after.
             unsafe { self.push(&send.user_data(place as u64)) };
         }
     }
@@ -180,6 +168,17 @@ impl Uring {
             Err(error) if is_passing(&error) => {}
             Err(error) => die(&error),
         }
+    }
+}
+
+impl Carrier for Uring {
+    fn chunk(&mut self) -> &mut Chunk {
+        &mut self.chunk
+    }
+
+    fn carry_out(&mut self, count: usize) {
+        self.push_chunk();
+        self.complete(count);
     }
 }
 
