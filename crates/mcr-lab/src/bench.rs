@@ -4,6 +4,7 @@
 //! core and all that the relay costs on another (`isolation` checks it). `search` finds the
 //! clean rate, `measure` adds cost and latency, `run` takes relays and points in turns.
 
+mod awake;
 mod bed;
 mod book;
 mod chart;
@@ -22,6 +23,7 @@ mod scenario;
 mod search;
 mod sink;
 mod stamp;
+pub mod steady;
 mod steering;
 mod step;
 mod table;
@@ -36,6 +38,7 @@ use clap::value_parser;
 
 use crate::program;
 use crate::user_namespace::{become_root_in_user_namespace, require_namespaces};
+use awake::AwakeCores;
 use cores::Cores;
 use machine::Machine;
 use measure::Method;
@@ -109,19 +112,20 @@ pub fn run(options: &Options) -> Result<()> {
     let (machine, cores) = (Machine::this(), Cores::divide()?);
     // Everything but the relay stays on the traffic's core.
     cores::confine(&[cores.traffic])?;
-    isolation::verify(cores)?;
+    let awake = AwakeCores::keep(cores)?;
+    isolation::verify(&awake)?;
     let method = options.method();
     let tasks = run::tasks(&options.axes(), options.quick && options.only.is_none());
     let mut results = Results {
         machine,
         cores,
         method,
-        foreign_load: isolation::foreign_load(cores)?,
-        generator_ceiling: isolation::generator_ceiling(cores)?,
+        foreign_load: isolation::foreign_load(&awake)?,
+        generator_ceiling: isolation::generator_ceiling(&awake)?,
         points: Vec::new(),
     };
     let mut progress = Progress::new(method.rounds, tasks.len());
-    results.points = run::run(&tasks, cores, method, &mut progress)?;
+    results.points = run::run(&tasks, &awake, method, &mut progress)?;
     drop(progress);
     println!("{}", table::whole(&results));
     fs::create_dir_all(&output).with_context(|| output.display().to_string())?;

@@ -42,9 +42,19 @@ impl Daemon {
         arguments: &[&str],
         ready: Duration,
     ) -> Result<Self> {
+        Self::start_build(&program::mcrd()?, namespace, arguments, ready)
+    }
+
+    /// Like [`Daemon::start_within`], of another build of the daemon.
+    pub fn start_build(
+        program: &Path,
+        namespace: &Namespace,
+        arguments: &[&str],
+        ready: Duration,
+    ) -> Result<Self> {
         let directory = TempDir::with_prefix("mcr-lab-")?;
         let control_path = directory.path().join("control.sock");
-        let mut daemon = Self::spawn(namespace, &control_path, arguments)?;
+        let mut daemon = Self::spawn(program, namespace, &control_path, arguments)?;
         daemon.directory = Some(directory);
         daemon.wait_until_ready(ready)?;
         Ok(daemon)
@@ -56,13 +66,19 @@ impl Daemon {
         control_path: &Path,
         arguments: &[&str],
     ) -> Result<Self> {
-        let mut daemon = Self::spawn(namespace, control_path, arguments)?;
+        let program = program::mcrd()?;
+        let mut daemon = Self::spawn(&program, namespace, control_path, arguments)?;
         daemon.wait_until_ready(limits::DAEMON_READY)?;
         Ok(daemon)
     }
 
-    fn spawn(namespace: &Namespace, control_path: &Path, arguments: &[&str]) -> Result<Self> {
-        let mut command = Command::new(program::mcrd()?);
+    fn spawn(
+        program: &Path,
+        namespace: &Namespace,
+        control_path: &Path,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let mut command = Command::new(program);
         command.arg("--control").arg(control_path).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = namespace.spawn(command).context("starting mcrd")?;

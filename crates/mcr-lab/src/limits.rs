@@ -167,5 +167,9 @@ pub const SMOOTH_RATE: f64 = 100_000.0;
 /// How long a NIC gathers frames before it interrupts, commonly (`ethtool -c`, `rx-usecs`).
 pub const NIC_COALESCING: Duration = Duration::from_micros(50);
 
+/// Two readings of the clock by a thread that was not interrupted lie closer than this, in
+/// nanoseconds: a reading takes some 30, the shortest interrupt about a thousand.
+pub const UNINTERRUPTED_NS: u64 = 700;
+
 /// The share of the relay's core that others may use before a benchmark's figures are doubtful.
 pub const QUIET_LOAD: f64 = 0.05;

@@ -17,6 +17,8 @@ enum Command {
     Demo(demo::Options),
     /// Measure what MCR carries, beside what a user would otherwise take.
     Bench(bench::Options),
+    /// Keep up one rate through one or more relays in turns, for profilers and comparisons.
+    Steady(bench::steady::Options),
     /// Measure what the test bed carries without the relay: sender, veth pair, sink.
     Calibrate(Calibration),
 }
@@ -31,6 +33,10 @@ fn main() -> Result<ExitCode> {
         }
         Command::Bench(options) => {
             bench::run(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Steady(options) => {
+            bench::steady::run(&options)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Demo(options) => demo::run(&options),

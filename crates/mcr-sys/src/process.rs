@@ -58,10 +58,20 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
 /// Tells the scheduler that the calling thread works in batches (`SCHED_BATCH`, `sched(7)`): it
 /// does not preempt others when it wakes, so it is woken less often and finds more to do each time.
 pub fn set_batch_scheduling() -> io::Result<()> {
+    set_scheduling(libc::SCHED_BATCH)
+}
+
+/// Tells the scheduler that the calling thread is to run only where nothing else wants the core
+/// (`SCHED_IDLE`, `sched(7)`).
+#[cfg(feature = "lab")]
+pub fn set_idle_scheduling() -> io::Result<()> {
+    set_scheduling(libc::SCHED_IDLE)
+}
+
+fn set_scheduling(policy: libc::c_int) -> io::Result<()> {
     let priority = libc::sched_param { sched_priority: 0 };
     // SAFETY: the kernel only reads `priority`, which outlives the call.
-    match unsafe { libc::sched_setscheduler(SELF.as_raw(), libc::SCHED_BATCH, &raw const priority) }
-    {
+    match unsafe { libc::sched_setscheduler(SELF.as_raw(), policy, &raw const priority) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

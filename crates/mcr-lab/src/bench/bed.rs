@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
 
-use super::cores::Cores;
+use super::awake::AwakeCores;
 use super::cpu::Backlog;
 use super::scenario::Scenario;
 use super::sink::Sink;
@@ -33,8 +33,8 @@ pub(super) const TTL: u32 = 64;
 pub(super) struct Bed {
     /// What it was made for.
     pub(super) scenario: Scenario,
-    /// Who works where.
-    pub(super) cores: Cores,
+    /// The cores that it is on.
+    pub(super) awake: AwakeCores,
     net: RelayTopology,
     /// The generator.
     pub(super) traffic: Traffic,
@@ -60,7 +60,8 @@ impl BedDrops {
 
 impl Bed {
     /// Makes it all.
-    pub(super) fn build(scenario: &Scenario, cores: Cores) -> Result<Self> {
+    pub(super) fn build(scenario: &Scenario, awake: &AwakeCores) -> Result<Self> {
+        let cores = awake.division;
         let net = RelayTopology::builder()
             .ingress_links(scenario.workers as u8)
             .egress_links(1)
@@ -77,7 +78,7 @@ impl Bed {
         accept_any_source(&net.sinks[0], "sink0")?;
         let traffic = Traffic::open(&net.source, scenario)?;
         let sink = Sink::open(&net.sinks[0], "sink0", scenario)?;
-        Ok(Self { scenario: *scenario, cores, net, traffic, sink })
+        Ok(Self { scenario: *scenario, awake: awake.clone(), net, traffic, sink })
     }
 
     /// The relay's namespace, with the interfaces `in0`, ... and `out0`.
@@ -88,9 +89,9 @@ impl Bed {
     /// What was lost in the test bed so far.
     pub(super) fn drops(&self) -> Result<BedDrops> {
         // Core T receives nothing but what the relay sends, unless a worker runs there too.
-        let sink_alone =
-            !self.cores.of_workers(self.scenario.workers).contains(&self.cores.traffic);
-        let backlog = if sink_alone { Backlog::now(self.cores.traffic)?.dropped } else { 0 };
+        let cores = self.awake.division;
+        let sink_alone = !cores.of_workers(self.scenario.workers).contains(&cores.traffic);
+        let backlog = if sink_alone { Backlog::now(cores.traffic)?.dropped } else { 0 };
         Ok(BedDrops { backlog, sockets: self.sink.socket_drops()? })
     }
 }

@@ -36,6 +36,15 @@ impl Cores {
         Ok(Self { traffic, relay, second: cores.get(2).copied().unwrap_or(traffic) })
     }
 
+    /// Every core in use, once.
+    pub(super) fn all(&self) -> Vec<usize> {
+        let mut cores = vec![self.traffic, self.relay, self.second];
+        cores.dedup_by_key(|core| *core);
+        cores.sort_unstable();
+        cores.dedup();
+        cores
+    }
+
     /// The cores of so many workers, one or two.
     pub(super) fn of_workers(&self, workers: usize) -> Vec<usize> {
         [self.relay, self.second].into_iter().take(workers).collect()

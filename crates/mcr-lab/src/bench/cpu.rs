@@ -1,4 +1,4 @@
-//! What the kernel says of its cores: the time they were busy, and what they received.
+//! What the kernel says of its cores: the time that was stolen from them, and what they received.
 
 use std::fs;
 
@@ -7,38 +7,18 @@ use anyhow::{Context, Result};
 /// `USER_HZ`, the unit of `/proc/stat`: 100 on every architecture that Linux runs MCR on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// One core's time since the machine's start, in seconds (proc(5), `/proc/stat`).
-///
-/// The time idle is measured by the kernel, not sampled, so that the rest is exact to a tick of
-/// 10 ms however short the bursts of work are.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct CoreTime {
-    idle: f64,
-    /// Given to others by the hypervisor.
-    stolen: f64,
+/// Seconds of a core that the hypervisor gave to others since the machine's start (proc(5),
+/// `/proc/stat`), known to a tick of 10 ms.
+pub(super) fn stolen_seconds(core: usize) -> Result<f64> {
+    let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+    stolen(&stat, core).with_context(|| format!("no core {core} in /proc/stat"))
 }
 
-impl CoreTime {
-    /// Of one core, now.
-    pub(super) fn now(core: usize) -> Result<Self> {
-        let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
-        Self::parse(&stat, core).with_context(|| format!("no core {core} in /proc/stat"))
-    }
-
-    fn parse(stat: &str, core: usize) -> Option<Self> {
-        let name = format!("cpu{core}");
-        let line = stat.lines().find(|line| line.split(' ').next() == Some(&name))?;
-        let column = |place| {
-            Some(line.split_whitespace().nth(place)?.parse::<f64>().ok()? / TICKS_PER_SECOND)
-        };
-        // user, nice, system, idle, iowait, irq, softirq, steal
-        Some(Self { idle: column(4)? + column(5)?, stolen: column(8)? })
-    }
-
-    /// Seconds neither idle nor stolen by the hypervisor, of the `wall` seconds since `before`.
-    pub(super) fn busy_since(&self, before: &Self, wall: f64) -> f64 {
-        (wall - (self.idle - before.idle) - (self.stolen - before.stolen)).max(0.0)
-    }
+fn stolen(stat: &str, core: usize) -> Option<f64> {
+    let name = format!("cpu{core}");
+    let line = stat.lines().find(|line| line.split(' ').next() == Some(&name))?;
+    // user, nice, system, idle, iowait, irq, softirq, steal
+    Some(line.split_whitespace().nth(8)?.parse::<f64>().ok()? / TICKS_PER_SECOND)
 }
 
 /// One core's receive backlog since the machine's start (`/proc/net/softnet_stat`).
@@ -77,13 +57,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn busy_is_what_is_left() {
+    fn stolen_time_is_found_by_its_core() {
         let stat = "cpu  1 1 1 1 1 1 1 1 0 0\ncpu1 500 0 300 1000 20 0 40 10 0 0\nintr 5\n";
-        let before = CoreTime::parse(stat, 1).unwrap();
-        assert_eq!(before, CoreTime { idle: 10.2, stolen: 0.1 });
-        let after = CoreTime { idle: 10.7, stolen: 0.2 };
-        assert!((after.busy_since(&before, 1.0) - 0.4).abs() < 1e-9);
-        assert_eq!(CoreTime::parse(stat, 0), None);
+        assert_eq!(stolen(stat, 1), Some(0.1));
+        assert_eq!(stolen(stat, 0), None);
     }
 
     #[test]

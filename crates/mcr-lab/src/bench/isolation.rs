@@ -1,13 +1,13 @@
 //! Checks by measurement that the relay's cost falls on the relay's core, and warns of neighbours.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::awake::AwakeCores;
 use super::bed::Bed;
-use super::cores::Cores;
-use super::cpu::{Backlog, CoreTime};
+use super::cpu::Backlog;
 use super::peers::Peer;
 use super::scenario::Scenario;
 use super::step::{self, Times};
@@ -28,9 +28,10 @@ const UNLIMITED: f64 = 1e9;
 const CEILING: Duration = Duration::from_millis(500);
 
 /// Refuses, with the reason, where frames are not received on the cores that they should be.
-pub(super) fn verify(cores: Cores) -> Result<()> {
-    let mut bed = Bed::build(&Scenario::default(), cores)?;
-    let _relay = Peer::Kernel.start(&bed)?;
+pub(super) fn verify(awake: &AwakeCores) -> Result<()> {
+    let cores = awake.division;
+    let mut bed = Bed::build(&Scenario::default(), awake)?;
+    let _relay = Peer::Kernel.start(&bed, None)?;
     let before = [Backlog::now(cores.relay)?, Backlog::now(cores.traffic)?];
     let report = step::run(&mut bed, 1, PROBE_PER_SECOND, PROBE)?;
     let after = [Backlog::now(cores.relay)?, Backlog::now(cores.traffic)?];
@@ -58,16 +59,15 @@ pub(super) fn verify(cores: Cores) -> Result<()> {
 
 /// How many small datagrams a second the generator offers at most, to a relay that takes none:
 /// higher rates cannot be measured here.
-pub(super) fn generator_ceiling(cores: Cores) -> Result<f64> {
+pub(super) fn generator_ceiling(awake: &AwakeCores) -> Result<f64> {
     let small = Scenario { payload: limits::SMALLEST_BENCH_PAYLOAD, ..Scenario::default() };
-    let mut bed = Bed::build(&small, cores)?;
+    let mut bed = Bed::build(&small, awake)?;
     Ok(bed.traffic.send(1, UNLIMITED, CEILING)?.per_second())
 }
 
 /// The share of the relay's core that others use while nothing is measured.
-pub(super) fn foreign_load(cores: Cores) -> Result<f64> {
-    let (start, before) = (Instant::now(), CoreTime::now(cores.relay)?);
+pub(super) fn foreign_load(awake: &AwakeCores) -> Result<f64> {
+    let stopwatch = awake.stopwatch(awake.division.relay)?;
     thread::sleep(WATCH);
-    let wall = start.elapsed().as_secs_f64();
-    Ok((CoreTime::now(cores.relay)?.busy_since(&before, wall) / wall).min(1.0))
+    Ok((stopwatch.busy_seconds()? / WATCH.as_secs_f64()).min(1.0))
 }

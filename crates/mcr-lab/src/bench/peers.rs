@@ -4,6 +4,8 @@ mod kernel;
 mod mcr;
 mod socat;
 
+use std::path::Path;
+
 use anyhow::Result;
 use mcr_api::control::Mechanism;
 use mcr_sys::mroute::KernelMulticastRouter;
@@ -41,6 +43,11 @@ impl Peer {
             Self::Kernel => "kernel forwarding",
             Self::Socat => "socat",
         }
+    }
+
+    /// Whether it is MCR, in whatever way.
+    pub(super) fn is_mcr(self) -> bool {
+        matches!(self, Self::McrUring | Self::McrPoll)
     }
 
     /// What it cannot do at all, whatever the scenario; `None` where it does the whole job.
@@ -81,10 +88,12 @@ impl Peer {
     }
 
     /// Starts it in the bed's relay namespace, on the relay's cores.
-    pub(super) fn start(self, bed: &Bed) -> Result<Running> {
+    /// MCR is the build beside this one, unless `program` names another.
+    pub(super) fn start(self, bed: &Bed, program: Option<&Path>) -> Result<Running> {
+        let mcr = |mechanism| mcr::Mcr::start(bed, mechanism, program).map(Running::Mcr);
         Ok(match self {
-            Self::McrUring => Running::Mcr(mcr::Mcr::start(bed, Mechanism::Uring)?),
-            Self::McrPoll => Running::Mcr(mcr::Mcr::start(bed, Mechanism::Poll)?),
+            Self::McrUring => mcr(Mechanism::Uring)?,
+            Self::McrPoll => mcr(Mechanism::Poll)?,
             Self::Kernel => Running::Kernel(kernel::start(bed)?),
             Self::Socat => Running::Socat(socat::Socat::start(bed)?),
         })

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
+use super::awake::AwakeCores;
 use super::bed::Bed;
-use super::cores::Cores;
+
 use super::measure::{Meter, Method, Round};
 use super::peers::Peer;
 use super::progress::Progress;
@@ -46,7 +47,7 @@ fn relays_on(axis: Axis, quick: bool) -> &'static [Peer] {
 /// Measures all tasks.
 pub(super) fn run(
     tasks: &[Task],
-    cores: Cores,
+    awake: &AwakeCores,
     method: Method,
     progress: &mut Progress,
 ) -> Result<Vec<Point>> {
@@ -59,7 +60,7 @@ pub(super) fn run(
             progress.begin(round, place, task);
             let found = rounds.entry(*task).or_default();
             let known = found.last().map(|round| round.clean.0).filter(|rate| *rate > 0.0);
-            let measured = measure(task, cores, method, (known, round), progress)
+            let measured = measure(task, awake, method, (known, round), progress)
                 .with_context(|| format!("{} with {:?}", task.peer.name(), task.scenario))?;
             found.push(measured);
         }
@@ -69,13 +70,13 @@ pub(super) fn run(
 
 fn measure(
     task: &Task,
-    cores: Cores,
+    awake: &AwakeCores,
     method: Method,
     (known, round): (Option<f64>, usize),
     progress: &mut Progress,
 ) -> Result<Round> {
-    let mut bed = Bed::build(&task.scenario, cores)?;
-    let relay = task.peer.start(&bed)?;
+    let mut bed = Bed::build(&task.scenario, awake)?;
+    let relay = task.peer.start(&bed, None)?;
     let latency = task.axis == Axis::Peers && round < method.latency_rounds;
     Meter::new(&mut bed, task.peer, &relay, method)
         .round(known, latency, |rate| progress.rate(rate))

@@ -6,7 +6,6 @@ use anyhow::Result;
 
 use super::bed::Bed;
 use super::book::Received;
-use super::cpu::CoreTime;
 use super::search::Step as Verdict;
 use super::traffic::Offered;
 use crate::limits;
@@ -44,16 +43,16 @@ pub(super) fn run(bed: &mut Bed, number: u32, per_second: f64, times: Times) -> 
     let scenario = bed.scenario;
     bed.sink.begin(measured, &scenario);
     bed.traffic.send(warm_up, per_second, times.warm_up)?;
-    let before = CoreTime::now(bed.cores.relay)?;
+    let stopwatch = bed.awake.stopwatch(bed.awake.division.relay)?;
     let offered = bed.traffic.send(measured, per_second, times.measured)?;
-    let after = CoreTime::now(bed.cores.relay)?;
+    let busy = stopwatch.busy_seconds()?;
     let received = bed.sink.finish()?;
     Ok(StepReport {
         offered,
         expected: offered.sent * bed.scenario.fan_out as u64,
         received,
         bed_drops: bed.drops()?.since(&drops),
-        busy: after.busy_since(&before, offered.elapsed.as_secs_f64()),
+        busy,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use mcr_api::control::{Command, Mechanism, Stats, Workers};
@@ -46,17 +47,21 @@ impl Work {
 }
 
 impl Mcr {
-    pub(super) fn start(bed: &Bed, mechanism: Mechanism) -> Result<Self> {
+    pub(super) fn start(bed: &Bed, mechanism: Mechanism, program: Option<&Path>) -> Result<Self> {
         let directory = TempDir::with_prefix("mcr-bench-")?;
         let path = directory.path().join("mcr.toml");
         fs::write(&path, configuration(&bed.scenario)).context("writing the configuration")?;
-        let cores = bed.cores.of_workers(bed.scenario.workers);
+        let cores = bed.awake.division.of_workers(bed.scenario.workers);
         let list = cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let way = mechanism.name();
         let path = path.to_str().context("a temporary path is text")?;
         let arguments = ["--config", path, "--cores", &list, "--io", way];
         let daemon = on_cores(&cores, || {
-            Daemon::start_within(bed.relay(), &arguments, limits::BENCH_RULES_APPLIED)
+            let ready = limits::BENCH_RULES_APPLIED;
+            match program {
+                Some(program) => Daemon::start_build(program, bed.relay(), &arguments, ready),
+                None => Daemon::start_within(bed.relay(), &arguments, ready),
+            }
         })?;
         let mcr = Self { daemon, mechanism, _directory: directory };
         mcr.wait_until_applied(bed.scenario.rules as u64)?;

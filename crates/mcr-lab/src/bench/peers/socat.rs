@@ -39,7 +39,7 @@ impl Socat {
         let mut command = Command::new("socat");
         command.args(["-u", &receive, &send]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
-        let cores = bed.cores.of_workers(bed.scenario.workers);
+        let cores = bed.awake.division.of_workers(bed.scenario.workers);
         let child = on_cores(&cores, || bed.relay().spawn(command).context("starting socat"))?;
         let mut socat = Self(child);
         let port = format!(":{:04X} ", input.port());
