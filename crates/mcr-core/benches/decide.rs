@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
-use mcr_core::forward::{ChecksumStatus, Frame, forward};
+use mcr_core::forward::{ChecksumStatus, Coalescing, Frame, forward};
 use mcr_core::ids::{IfIndex, RuleSlot};
 use mcr_core::interfaces::LinkLayer;
 use mcr_core::route::RouteKey;
@@ -52,7 +52,7 @@ fn frame(bytes: &[u8], checksum: ChecksumStatus) -> Frame<'_> {
         link: LinkLayer::Ethernet,
         checksum,
         vlan_tagged: false,
-        coalesced: false,
+        coalescing: Coalescing::Single,
     }
 }
 

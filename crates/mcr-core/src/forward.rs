@@ -1,7 +1,11 @@
 //! The decision about one frame: which rule takes it, or why none does.
 
+use std::num::NonZeroU16;
+use std::ops::Range;
+
 use crate::ids::IfIndex;
 use crate::interfaces::LinkLayer;
+use crate::limits;
 use crate::route::RouteKey;
 use crate::table::ForwardingTable;
 use crate::verdict::{DropReason, Verdict};
@@ -24,9 +28,62 @@ pub struct Frame<'a> {
     /// Whether it bore a VLAN tag that the kernel took off and reports beside it. A priority tag
     /// (VLAN 0, IEEE 802.1Q) is none: it belongs to no VLAN, and the kernel ignores it as well.
     pub vlan_tagged: bool,
-    /// Whether it is several datagrams merged into one (GRO, LRO, a local sender's GSO).
-    pub coalesced: bool,
+    /// Whether it is one datagram or several.
+    pub coalescing: Coalescing,
 }
+
+/// How many datagrams a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coalescing {
+    /// One.
+    Single,
+    /// A super-frame (GRO, LRO, a local sender's GSO): under one set of headers the payloads of
+    /// several, each of so many bytes but the last, which may be shorter.
+    Segments(NonZeroU16),
+    /// Several, in a form that the kernel does not describe.
+    Unknown,
+}
+
+impl Coalescing {
+    /// How many datagrams a frame with so many bytes of payload is.
+    #[inline]
+    pub fn datagrams(self, payload_bytes: usize) -> usize {
+        match self {
+            Self::Segments(bytes) => payload_bytes.div_ceil(usize::from(bytes.get())).max(1),
+            Self::Single | Self::Unknown => 1,
+        }
+    }
+
+    /// Where the payload of each datagram stands, given where the frame's payload does.
+    #[inline]
+    pub fn payloads(self, payload: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let each = match self {
+            Self::Segments(bytes) => usize::from(bytes.get()),
+            Self::Single | Self::Unknown => payload.len(),
+        };
+        (0..self.datagrams(payload.len())).map(move |n| {
+            let first = payload.start + n * each;
+            first..payload.end.min(first + each)
+        })
+    }
+}
+
+impl Frame<'_> {
+    /// How many datagrams are lost when this frame is dropped. Not for the frames that go well:
+    /// it reads the headers again.
+    #[cold]
+    pub fn datagrams(&self) -> usize {
+        if !matches!(self.coalescing, Coalescing::Segments(_)) {
+            return 1;
+        }
+        let parsed = Datagram::parse(self.link, self.bytes);
+        let headers = parsed.map_or(LEAST_HEADER_BYTES, |datagram| datagram.payload.start);
+        self.coalescing.datagrams((self.original_len as usize).saturating_sub(headers))
+    }
+}
+
+/// Bytes before the payload where the headers cannot be read: Ethernet's, IPv4's and UDP's.
+const LEAST_HEADER_BYTES: usize = 14 + 20 + 8;
 
 /// What the kernel knows of a frame's UDP checksum (packet(7), `TP_STATUS_CSUM*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +100,7 @@ pub enum ChecksumStatus {
 /// Decides about a frame. Pure, and without allocation.
 ///
 /// What is looked at, in this order; the first that does not hold names the reason:
-/// 1. coalescing: the lengths in such a frame's headers are not those of its datagrams;
+/// 1. coalescing: a super-frame must be one that can be taken apart;
 /// 2. VLAN tags: the frame belongs to another (virtual) interface;
 /// 3. the headers of link, IP and UDP, outermost first;
 /// 4. the rules: (S,G) before (\*,G);
@@ -57,7 +114,7 @@ pub fn forward(table: &ForwardingTable, frame: &Frame<'_>) -> Verdict {
 
 #[inline]
 fn decide(table: &ForwardingTable, frame: &Frame<'_>) -> Result<Verdict, DropReason> {
-    if frame.coalesced {
+    if !is_separable(frame) {
         return Err(DropReason::Coalesced);
     }
     if frame.vlan_tagged {
@@ -74,7 +131,21 @@ fn decide(table: &ForwardingTable, frame: &Frame<'_>) -> Result<Verdict, DropRea
         return Err(DropReason::Own);
     }
     check_checksum(frame.checksum, &datagram)?;
+    if frame.coalescing.datagrams(datagram.payload.len()) > limits::DATAGRAMS_IN_A_FRAME {
+        return Err(DropReason::Coalesced);
+    }
     Ok(Verdict::Forward { rule, payload: datagram.payload })
+}
+
+/// A super-frame has the checksum field of one datagram for all of its own: whoever merged them
+/// has verified each, or made them and left all unfilled. Where the kernel says neither, nobody can
+/// verify them any more.
+fn is_separable(frame: &Frame<'_>) -> bool {
+    match frame.coalescing {
+        Coalescing::Single => true,
+        Coalescing::Segments(_) => frame.checksum != ChecksumStatus::Unverified,
+        Coalescing::Unknown => false,
+    }
 }
 
 /// A checksum not yet filled in cannot be wrong, nor missing. One that the kernel calls valid may

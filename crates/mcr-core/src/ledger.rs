@@ -12,7 +12,7 @@ use crate::verdict::{DropReason, EgressError, counted};
 
 /// Changes with every change of this layout: a worker never writes one that its supervisor reads
 /// otherwise.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 counted! {
     /// What a worker says of itself.
@@ -31,13 +31,15 @@ counted! {
     CoreCounter {
         FramesRead = "frames_read", "Frames read from the rings.";
         BytesRead = "bytes_read", "Their bytes, from the link-layer header on.";
-        Matched = "matched", "Frames that a rule matched.";
+        Datagrams = "datagrams", "Datagrams in them; only a super-frame is more than one.";
+        Matched = "matched", "Datagrams that a rule matched.";
         Copies = "copies", "Copies that the matched rules wanted sent (the sum of their fan-out).";
         Sent = "sent", "Copies that the kernel took.";
         SentBytes = "sent_bytes", "Their payload bytes.";
         Batches = "batches", "Batches of frames read.";
         Sends = "sends", "Send operations; a GSO run of many copies is one.";
         WakeUps = "wake_ups", "Waits that ended.";
+        SystemCalls = "system_calls", "System calls of the loop: sends, waits, looks for commands.";
         BusyNs = "busy_ns", "Time spent other than waiting.";
         GsoRefused = "gso_refused", "Runs that the kernel refused as a whole and took singly.";
         Commands = "commands", "Commands carried out.";

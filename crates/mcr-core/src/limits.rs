@@ -57,6 +57,10 @@ pub const STANDARD_SLOTS: u32 = 8 * 1024 * 1024 / STANDARD_SLOT_BYTES;
 /// them.
 pub const JUMBO_SLOTS: u32 = 16 * 1024 * 1024 / JUMBO_SLOT_BYTES;
 
+/// Datagrams in a super-frame: `UDP_MAX_SEGMENTS` (`linux/udp.h`, since Linux 6.10; 64 before),
+/// to which the kernel holds senders and GRO alike.
+pub const DATAGRAMS_IN_A_FRAME: usize = 1 << 7;
+
 /// Extension headers walked in an IPv6 packet: those of RFC 8200 (section 4.1) that may stand
 /// before UDP, hop-by-hop, two of destination options, routing and authentication, and the three
 /// added since, mobility, HIP and Shim6. A longer chain is made to cost time.

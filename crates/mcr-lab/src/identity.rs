@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! received    = frames read + kernel drops
-//! frames read = matched + every drop reason
+//! datagrams   = matched + every drop reason
 //! copies      = sent + every egress error
 //! ```
+//! Frames and datagrams are the same number but where a frame is a super-frame of several.
 //! It holds for all cores together and for each of them, and in the same way for every output of
 //! every rule: `matched = sent + errors`. It is true at any load, once nothing is under way:
 //! [`wait_until_settled`] waits for that, [`check`] judges a snapshot, and [`equations`] are there
@@ -95,7 +96,7 @@ pub fn equations(scope: &str, counters: &CoreStats) -> [Equation; 3] {
             ],
         ),
         equation(
-            ("frames read", frames_read),
+            ("datagrams", counters.datagrams),
             with_reasons(("matched", counters.matched), "drops", &counters.drops),
         ),
         equation(
@@ -185,6 +186,7 @@ mod tests {
             received: 110,
             kernel_drops: 10,
             frames_read: 100,
+            datagrams: 100,
             matched: 91,
             copies: 182,
             sent: 180,
@@ -242,7 +244,7 @@ mod tests {
             violated(&stats),
             [
                 "all cores: received 111 ≠ frames read 100 + kernel drops 10",
-                "worker 1: frames read 100 ≠ matched 90 + no_rule 8 + truncated 1",
+                "worker 1: datagrams 100 ≠ matched 90 + no_rule 8 + truncated 1",
                 "worker 1: copies 182 ≠ sent 181 + queue_full 2",
                 "rule 3 to 239.2.2.2:6000@eth1: matched 91 ≠ sent 88 + queue_full 2",
             ]
@@ -251,9 +253,9 @@ mod tests {
 
     #[test]
     fn an_equation_reads_as_a_sentence() {
-        let quiet = CoreStats { frames_read: 5, matched: 5, ..CoreStats::default() };
+        let quiet = CoreStats { datagrams: 5, matched: 5, ..CoreStats::default() };
         let [_, frames, copies] = equations("all cores", &quiet);
-        assert_eq!(frames.to_string(), "frames read 5 = matched 5 + drops 0");
+        assert_eq!(frames.to_string(), "datagrams 5 = matched 5 + drops 0");
         assert_eq!(copies.to_string(), "copies 0 = sent 0 + errors 0");
     }
 

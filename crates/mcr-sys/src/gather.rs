@@ -42,12 +42,7 @@ impl Gather<'_> {
     /// # Panics
     /// When the payload is not inside the ring, or the place not in the list.
     pub fn place(&mut self, place: usize, payload: Range<usize>) {
-        assert!(
-            payload.start <= payload.end && payload.end <= self.ring.memory_bytes(),
-            "a payload lies in its ring"
-        );
-        // SAFETY: inside the ring's mapping, as checked.
-        let base = unsafe { self.ring.memory().add(payload.start) };
+        let base = self.ring.address(&payload).expect("a payload lies in its ring");
         self.iovecs[place] =
             libc::iovec { iov_base: base.cast_mut().cast(), iov_len: payload.len() };
     }

@@ -18,6 +18,18 @@ pub(crate) const MAX_RING_SLOTS: u32 = 32 * 1024;
 /// The longest classic BPF program that the kernel accepts.
 pub(crate) const MAX_INSTRUCTIONS: usize = libc::BPF_MAXINSNS as usize;
 
+/// Bytes for a frame longer than a slot: the longest IP packet, an Ethernet header and a VLAN tag
+/// before it, and the virtio header, rounded up to whole cache lines.
+pub(crate) const LONG_FRAME_BYTES: usize = (65_535_usize + 14 + 4 + 10).next_multiple_of(64);
+
+/// Such frames that a batch may hold: 2 MiB, which the nearest caches but one still hold, and some
+/// 2,000 datagrams of the usual size, as many as a batch of single frames has.
+pub(crate) const LONG_FRAMES: usize = 32;
+
+/// Bytes of such frames that may wait on the socket, as the kernel charges them: a few milliseconds
+/// at 10 Gbit/s, as a ring holds.
+pub(crate) const LONG_FRAME_QUEUE_BYTES: usize = 8 * 1024 * 1024;
+
 /// Cores that a steering program names one by one: two instructions each, in half a program.
 pub(crate) const MAX_STEERED_CORES: usize = MAX_INSTRUCTIONS / (2 * 2);
 

@@ -95,6 +95,9 @@ impl PacketSocket {
         // The version and the virtio header change a slot's layout, so they precede the ring.
         packet_socket.set(libc::PACKET_VERSION, &libc::tpacket_versions::TPACKET_V2, ring)?;
         packet_socket.set(libc::PACKET_VNET_HDR, &1_i32, ring)?;
+        // Frames longer than a slot are queued whole beside it, as far as this buffer goes.
+        packet_socket.set(libc::PACKET_COPY_THRESH, &1_i32, ring)?;
+        packet_socket.widen_receive_buffer().doing(ring)?;
         packet_socket.set(libc::PACKET_IGNORE_OUTGOING, &1_i32, ring)?;
         packet_socket.set(libc::PACKET_RX_RING, &geometry.request(), ring).map_err(|error| {
             match error.cause.raw_os_error() {
@@ -103,6 +106,13 @@ impl PacketSocket {
             }
         })?;
         Ok(packet_socket)
+    }
+
+    /// As wide as this process may make it: past `net.core.rmem_max` only with `CAP_NET_ADMIN`.
+    fn widen_receive_buffer(&self) -> io::Result<()> {
+        let bytes = limits::LONG_FRAME_QUEUE_BYTES as libc::c_int;
+        option::set(&self.socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes)
+            .or_else(|_| self.socket.set_recv_buffer_size(limits::LONG_FRAME_QUEUE_BYTES))
     }
 
     /// Starts receiving from one interface, in the place before tc and netfilter (`ETH_P_ALL`).

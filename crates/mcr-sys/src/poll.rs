@@ -15,6 +15,7 @@ pub struct Poll {
     chunk: Chunk,
     /// By token; `poll` skips entries whose descriptor is negative.
     watches: Vec<libc::pollfd>,
+    system_calls: u64,
 }
 
 impl Default for Poll {
@@ -26,7 +27,8 @@ impl Default for Poll {
 impl Poll {
     /// Needs nothing of the kernel.
     pub fn new() -> Self {
-        Self { chunk: Chunk::with_room_for(limits::SENDS_AT_ONCE as usize), watches: Vec::new() }
+        let chunk = Chunk::with_room_for(limits::SENDS_AT_ONCE as usize);
+        Self { chunk, watches: Vec::new(), system_calls: 0 }
     }
 
     /// Sends all, in order, and tells how each ended, in the same order. Never waits for room in
@@ -46,6 +48,7 @@ impl Poll {
         let socket = self.chunk.sockets()[from];
         let run = self.chunk.sockets()[from..].iter().take_while(|s| **s == socket).count();
         let messages = &mut self.chunk.messages()[from..from + run];
+        self.system_calls += 1;
         // SAFETY: the headers were filled by `fill`, and what they point to is borrowed for as
         // long as `send_all` runs; the count is that of the slice.
         let sent = unsafe {
@@ -94,6 +97,7 @@ impl Poll {
             tv_sec: timeout.as_secs() as _,
             tv_nsec: timeout.subsec_nanos().into(),
         };
+        self.system_calls += 1;
         // SAFETY: the entries are a slice of their own length; the time is a local. Whatever ends
         // the wait, the caller looks at every source.
         unsafe {
@@ -104,6 +108,18 @@ impl Poll {
                 std::ptr::null(),
             )
         };
+    }
+}
+
+impl Poll {
+    /// Whether the last wait found that a watched descriptor has something to read.
+    pub fn fired(&self, token: u32) -> bool {
+        self.watches.get(token as usize).is_some_and(|watch| watch.revents != 0)
+    }
+
+    /// System calls made since this was last asked.
+    pub fn take_system_calls(&mut self) -> u64 {
+        std::mem::take(&mut self.system_calls)
     }
 }
 

@@ -4,19 +4,32 @@
 //! in the same order (`packet_mmap` in the kernel's documentation). Between the two, a slot's bytes
 //! do not change.
 
+mod copies;
+
 use std::io;
+use std::num::NonZeroU16;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::packet::RingGeometry;
+use copies::{Copies, LongFrame, Look};
 
 /// Bytes of `struct virtio_net_hdr` (`linux/virtio_net.h`), which ends where the frame begins.
 const VNET_HEADER_BYTES: usize = 10;
-/// Offset of its `gso_type`.
+/// Offsets in it: `flags`, `gso_type`, and `gso_size` in host byte order.
+const VNET_FLAGS: usize = 0;
 const VNET_GSO_TYPE: usize = 1;
+const VNET_GSO_SIZE: usize = 4;
+/// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the checksum is not filled in.
+const NEEDS_CHECKSUM: u8 = 1;
+/// `VIRTIO_NET_HDR_F_DATA_VALID`: the checksum was verified.
+const DATA_VALID: u8 = 2;
 /// `VIRTIO_NET_HDR_GSO_NONE`.
 const GSO_NONE: u8 = 0;
+/// `VIRTIO_NET_HDR_GSO_UDP_L4`, given for UDP segments from Linux 6.2.
+const GSO_UDP_L4: u8 = 5;
 /// The bits of a VLAN tag that are the VLAN's number (`VLAN_VID_MASK`, `linux/if_vlan.h`).
 const VLAN_ID: u16 = 0x0fff;
 /// `TP_STATUS_GSO_TCP` (`linux/if_packet.h`, from Linux 5.14), absent from the libc crate.
@@ -36,12 +49,13 @@ pub enum Checksum {
     NotFilledIn,
 }
 
-/// One received frame, in its slot.
+/// One received frame, in its slot, or whole beside it where it is longer.
 #[derive(Clone, Copy, Debug)]
 pub struct RingFrame<'r> {
     /// The frame from its link-layer header on, as far as the slot holds it.
     pub bytes: &'r [u8],
-    /// Where `bytes` begins in the ring's memory, for [`Gather::place`](crate::gather::Gather).
+    /// Where `bytes` begins in the ring's memory, or behind it in that of long frames, for
+    /// [`Gather::place`](crate::gather::Gather).
     pub offset: usize,
     /// The frame's length as received; more than `bytes` holds where the slot was too small.
     pub original_len: u32,
@@ -50,8 +64,19 @@ pub struct RingFrame<'r> {
     /// Whether the tag of a VLAN was taken off the frame and stands beside it. A priority tag, of
     /// VLAN 0 (IEEE 802.1Q), is none.
     pub vlan_tagged: bool,
-    /// Whether this is a super-frame of several datagrams (GRO, LRO, a local sender's GSO).
-    pub coalesced: bool,
+    /// Whether this is one datagram or a super-frame of several (GRO, LRO, a local sender's GSO).
+    pub coalescing: Coalescing,
+}
+
+/// What the kernel says of a frame's segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coalescing {
+    /// It is as it was on the wire.
+    Single,
+    /// It has UDP payloads of so many bytes each, but the last, which may be shorter.
+    Segments(NonZeroU16),
+    /// It is several packets, of another protocol or in a form that is not described.
+    Unknown,
 }
 
 /// The receive ring of one `AF_PACKET` socket, mapped.
@@ -63,6 +88,7 @@ pub struct RxRing {
     slots: usize,
     /// The oldest slot not handed back.
     oldest: usize,
+    copies: Copies,
 }
 
 // SAFETY: the mapping belongs to this value alone and is not tied to a thread; all access that
@@ -98,7 +124,8 @@ impl RxRing {
             return Err(io::Error::last_os_error());
         }
         let memory = NonNull::new(address).expect("mmap gives no null address");
-        Ok(Self { socket, memory, slot_bytes, slots, oldest: 0 })
+        let copies = Copies::new();
+        Ok(Self { socket, memory, slot_bytes, slots, oldest: 0, copies })
     }
 
     /// How many slots the ring has.
@@ -106,22 +133,35 @@ impl RxRing {
         self.slots
     }
 
+    /// Where bytes of frames stand, which [`RingFrame::offset`] counts: first the ring, then the
+    /// long frames. `None` outside both.
+    pub(crate) fn address(&self, bytes: &Range<usize>) -> Option<*const u8> {
+        let ring = self.memory_bytes();
+        if bytes.start <= bytes.end && bytes.end <= ring {
+            // SAFETY: inside the mapping, as checked.
+            return Some(unsafe { self.memory().add(bytes.start) });
+        }
+        let long = bytes.start.checked_sub(ring)?..bytes.end.checked_sub(ring)?;
+        Some(self.copies.memory().get(long)?.as_ptr())
+    }
+
     /// Bytes of the ring's memory.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    fn memory_bytes(&self) -> usize {
         self.slot_bytes * self.slots
     }
 
     /// Where the ring's memory begins.
-    pub(crate) fn memory(&self) -> *const u8 {
+    fn memory(&self) -> *const u8 {
         self.memory.as_ptr().cast()
     }
 
     /// The `n`th frame not handed back, counting from the oldest; `None` while the kernel still
-    /// owns its slot.
+    /// owns its slot, or while so many frames longer than a slot are held that others have to be
+    /// handed back first.
     ///
     /// # Panics
     /// When the kernel puts a frame outside its slot.
-    pub fn frame(&self, n: usize) -> Option<RingFrame<'_>> {
+    pub fn frame(&mut self, n: usize) -> Option<RingFrame<'_>> {
         let start = self.slot(n)?;
         let status = self.status(start).load(Ordering::Acquire);
         if status & libc::TP_STATUS_USER == 0 {
@@ -136,20 +176,53 @@ impl RxRing {
             first >= VNET_HEADER_BYTES && first + captured <= self.slot_bytes,
             "the kernel keeps a frame inside its slot"
         );
+        let original_len = header.tp_len;
+        let vlan_tagged =
+            status & libc::TP_STATUS_VLAN_VALID != 0 && header.tp_vlan_tci & VLAN_ID != 0;
+        if status & libc::TP_STATUS_COPY != 0 {
+            match self.copies.of_slot(start / self.slot_bytes, self.socket.as_fd()) {
+                Look::Here(long) => return Some(self.long_frame(&long, vlan_tagged)),
+                Look::NoRoom => return None,
+                // Its beginning, in the slot, is what there is.
+                Look::Missing => {}
+            }
+        }
         // SAFETY: checked just above to lie inside this slot, which is the reader's; `release`
         // needs `&mut self` and so cannot come while the borrow lasts.
         let slot =
             unsafe { std::slice::from_raw_parts(self.memory().add(start), first + captured) };
-        let gso_type = slot[first - VNET_HEADER_BYTES + VNET_GSO_TYPE];
+        let (before, bytes) = slot.split_at(first);
+        let tcp = status & TP_STATUS_GSO_TCP != 0;
         Some(RingFrame {
-            bytes: &slot[first..],
+            bytes,
             offset: start + first,
-            original_len: header.tp_len,
+            original_len,
             checksum: checksum(status),
-            vlan_tagged: status & libc::TP_STATUS_VLAN_VALID != 0
-                && header.tp_vlan_tci & VLAN_ID != 0,
-            coalesced: gso_type != GSO_NONE || status & TP_STATUS_GSO_TCP != 0,
+            vlan_tagged,
+            coalescing: if tcp { Coalescing::Unknown } else { coalescing(vnet_header(before)) },
         })
+    }
+
+    fn long_frame(&self, long: &LongFrame, vlan_tagged: bool) -> RingFrame<'_> {
+        let (before, rest) = self.copies.memory().split_at(long.place.start);
+        let vnet_header = vnet_header(before);
+        RingFrame {
+            bytes: &rest[..long.place.len()],
+            offset: self.memory_bytes() + long.place.start,
+            original_len: long.original_len,
+            checksum: match vnet_header[VNET_FLAGS] {
+                flags if flags & NEEDS_CHECKSUM != 0 => Checksum::NotFilledIn,
+                flags if flags & DATA_VALID != 0 => Checksum::Valid,
+                _ => Checksum::Unverified,
+            },
+            vlan_tagged,
+            coalescing: coalescing(vnet_header),
+        }
+    }
+
+    /// System calls made since this was last asked: one for each frame longer than its slot.
+    pub fn take_system_calls(&mut self) -> u64 {
+        self.copies.take_system_calls()
     }
 
     /// Hands the `n` oldest slots back to the kernel.
@@ -160,6 +233,7 @@ impl RxRing {
         assert!(n <= self.slots, "no more slots than there are");
         for _ in 0..n {
             let start = self.oldest * self.slot_bytes;
+            self.copies.release(self.oldest);
             self.status(start).store(libc::TP_STATUS_KERNEL, Ordering::Release);
             self.oldest = (self.oldest + 1) % self.slots;
         }
@@ -192,6 +266,20 @@ impl RxRing {
         // SAFETY: `start` is a slot's beginning, inside the mapping and aligned; the first word of
         // a slot is its status, which both sides access atomically.
         unsafe { AtomicU32::from_ptr(self.memory.as_ptr().byte_add(start).cast()) }
+    }
+}
+
+/// The last bytes before a frame.
+fn vnet_header(before: &[u8]) -> &[u8; VNET_HEADER_BYTES] {
+    before.last_chunk().expect("the header stands before each frame")
+}
+
+fn coalescing(vnet_header: &[u8; VNET_HEADER_BYTES]) -> Coalescing {
+    let [low, high] = [vnet_header[VNET_GSO_SIZE], vnet_header[VNET_GSO_SIZE + 1]];
+    match (vnet_header[VNET_GSO_TYPE], NonZeroU16::new(u16::from_ne_bytes([low, high]))) {
+        (GSO_NONE, _) => Coalescing::Single,
+        (GSO_UDP_L4, Some(bytes)) => Coalescing::Segments(bytes),
+        _ => Coalescing::Unknown,
     }
 }
 

@@ -27,6 +27,7 @@ pub struct Uring {
     chunk: Chunk,
     /// By token: the descriptor watched and whether a poll request for it is with the kernel.
     watches: Vec<Option<Watch>>,
+    system_calls: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +55,7 @@ impl Uring {
             return Err(SetupError { what: "setting up io_uring".into(), cause, hint });
         }
         let chunk = Chunk::with_room_for(limits::SENDS_AT_ONCE as usize);
-        Ok(Self { ring, chunk, watches: Vec::new() })
+        Ok(Self { ring, chunk, watches: Vec::new(), system_calls: 0 })
     }
 
     /// Sends all, in order, and tells how each ended, in the same order. Never waits for room in
@@ -113,6 +114,7 @@ impl Uring {
         }
         let time = Timespec::from(timeout);
         let arguments = SubmitArgs::new().timespec(&time);
+        self.system_calls += 1;
         match self.ring.submitter().submit_with_args(1, &arguments) {
             Ok(_) => {}
             Err(error) if is_passing(&error) => {}
@@ -121,6 +123,17 @@ impl Uring {
         for entry in self.ring.completion() {
             note_fired(&mut self.watches, entry.user_data());
         }
+    }
+
+    /// Whether a watched descriptor has been found to have something to read since the last wait
+    /// began. What is not watched, or not waited for yet, may have.
+    pub fn fired(&self, token: u32) -> bool {
+        !matches!(self.watches.get(token as usize), Some(Some(Watch { armed: true, .. })))
+    }
+
+    /// System calls made since this was last asked.
+    pub fn take_system_calls(&mut self) -> u64 {
+        std::mem::take(&mut self.system_calls)
     }
 
     fn push_chunk(&mut self) {
@@ -163,6 +176,7 @@ impl Uring {
     }
 
     fn enter(&mut self, want: usize) {
+        self.system_calls += 1;
         match self.ring.submit_and_wait(want) {
             Ok(_) => {}
             Err(error) if is_passing(&error) => {}

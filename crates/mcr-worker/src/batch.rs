@@ -74,8 +74,8 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn new() -> Self {
         Self {
-            taken: Vec::with_capacity(limits::FRAMES_AT_ONCE),
-            runs: Vec::with_capacity(limits::FRAMES_AT_ONCE),
+            taken: Vec::with_capacity(limits::DATAGRAMS_AT_ONCE),
+            runs: Vec::with_capacity(limits::DATAGRAMS_AT_ONCE),
             copies: 0,
             newest: vec![0; mcr_core::limits::RULES],
         }
@@ -87,10 +87,11 @@ impl Batch {
         self.copies = 0;
     }
 
-    /// Whether a datagram of the widest fan-out might not fit any more.
-    pub(crate) fn is_full(&self) -> bool {
-        self.taken.len() == limits::FRAMES_AT_ONCE
-            || self.copies + mcr_core::limits::OUTPUTS_PER_RULE > limits::COPIES_AT_ONCE
+    /// Whether so many more datagrams of a rule with that fan-out fit. An empty batch has room for
+    /// any frame.
+    pub(crate) fn has_room_for(&self, datagrams: usize, fan_out: usize) -> bool {
+        self.taken.len() + datagrams <= limits::DATAGRAMS_AT_ONCE
+            && self.copies + datagrams * fan_out <= limits::COPIES_AT_ONCE
     }
 
     /// Takes a payload, standing at `payload` in its ring, for a rule with that many outputs.

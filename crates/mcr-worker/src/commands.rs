@@ -70,8 +70,10 @@ impl Commands {
         log: &Log,
     ) -> Next {
         let mut next = self.sweep(plane, mechanism);
+        let mut system_calls = 0;
         let until = monotonic_ns() + limits::COMMANDS_FOR.as_nanos() as u64;
         while monotonic_ns() < until {
+            system_calls += 1;
             let received =
                 seqpacket::recv(self.socket.as_fd(), &mut self.buffer, &mut self.descriptors);
             let message = match received {
@@ -91,6 +93,7 @@ impl Commands {
             }
             self.descriptors.clear();
         }
+        plane.counters.core(CoreCounter::SystemCalls, system_calls);
         self.publish(plane);
         next
     }

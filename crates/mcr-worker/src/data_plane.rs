@@ -28,12 +28,15 @@ pub(crate) struct DataPlane {
     transmitter: Transmitter,
 }
 
-/// What the frames of a batch, apart from those that matched, came to.
+/// What the frames of a batch, apart from the datagrams that matched, came to.
 #[derive(Default)]
 struct Reading {
     frames: usize,
     bytes: u64,
+    datagrams: u64,
     drops: [u64; DropReason::COUNT],
+    /// The batch was full before the ring was empty.
+    full: bool,
 }
 
 impl DataPlane {
@@ -44,7 +47,7 @@ impl DataPlane {
             ingresses: Vec::new(),
             counters,
             batch: Batch::new(),
-            gather: GatherBuffer::with_room_for(limits::FRAMES_AT_ONCE),
+            gather: GatherBuffer::with_room_for(limits::DATAGRAMS_AT_ONCE),
             transmitter: Transmitter::new(),
         }
     }
@@ -64,9 +67,7 @@ impl DataPlane {
             return false;
         }
         let ingress = &mut self.ingresses[index];
-        // Only a full batch leaves more in the ring than it read.
-        let full = reading.frames == ingress.frames_at_once() || self.batch.is_full();
-        let in_use = if full { ingress.ring.backlog() } else { reading.frames };
+        let in_use = if reading.full { ingress.ring.backlog() } else { reading.frames };
         ingress.count_batch(reading.frames, in_use, &self.counters);
         if reading.drops[DropReason::Coalesced.index()] != 0 {
             tell_coalesced(ingress, log);
@@ -75,27 +76,45 @@ impl DataPlane {
         if self.batch.len() != 0 {
             self.transmit(index, mechanism);
         }
-        self.ingresses[index].ring.release(reading.frames);
+        let ring = &mut self.ingresses[index].ring;
+        ring.release(reading.frames);
+        self.counters.core(CoreCounter::SystemCalls, ring.take_system_calls());
         true
     }
 
     fn read_batch(&mut self, index: usize) -> Reading {
-        let ingress = &self.ingresses[index];
-        let frames_at_once = ingress.frames_at_once();
+        let ingress = &mut self.ingresses[index];
+        let (origin, frames_at_once) = (ingress.origin, ingress.frames_at_once());
         let mut reading = Reading::default();
         self.batch.clear();
-        while !self.batch.is_full() && reading.frames < frames_at_once {
-            let Some(frame) = ingress.ring.frame(reading.frames) else {
-                break;
+        while let Some(frame) = ingress.ring.frame(reading.frames) {
+            let view = origin.view(&frame);
+            let datagrams = match forward(&self.routes.table, &view) {
+                Verdict::Forward { rule, payload } => {
+                    let datagrams = view.coalescing.datagrams(payload.len());
+                    let fan_out = self.routes.fan_out(rule);
+                    if !self.batch.has_room_for(datagrams, fan_out) {
+                        reading.full = true;
+                        break;
+                    }
+                    for payload in view.coalescing.payloads(payload) {
+                        let payload = frame.offset + payload.start..frame.offset + payload.end;
+                        self.batch.push(rule, payload, fan_out);
+                    }
+                    datagrams
+                }
+                Verdict::Drop(reason) => {
+                    let datagrams = view.datagrams();
+                    reading.drops[reason.index()] += datagrams as u64;
+                    datagrams
+                }
             };
             reading.frames += 1;
+            reading.datagrams += datagrams as u64;
             reading.bytes += u64::from(frame.original_len);
-            match forward(&self.routes.table, &ingress.view(&frame)) {
-                Verdict::Forward { rule, payload } => {
-                    let payload = frame.offset + payload.start..frame.offset + payload.end;
-                    self.batch.push(rule, payload, self.routes.fan_out(rule));
-                }
-                Verdict::Drop(reason) => reading.drops[reason.index()] += 1,
+            if reading.frames == frames_at_once {
+                reading.full = true;
+                break;
             }
         }
         reading
@@ -119,6 +138,7 @@ impl DataPlane {
         counters.core(CoreCounter::Batches, 1);
         counters.core(CoreCounter::FramesRead, reading.frames as u64);
         counters.core(CoreCounter::BytesRead, reading.bytes);
+        counters.core(CoreCounter::Datagrams, reading.datagrams);
         counters.core(CoreCounter::Matched, self.batch.len() as u64);
         counters.core(CoreCounter::Copies, self.batch.copies() as u64);
         for &reason in DropReason::ALL {
@@ -137,9 +157,10 @@ fn tell_coalesced(ingress: &mut Ingress, log: &Log) {
     }
     let name = &ingress.interface;
     let message = format!(
-        "{name}: dropping super-frames of several merged datagrams (counted as coalesced); \
-         switch merging off: ethtool -K {name} gro off lro off rx-udp-gro-forwarding off, and for \
-         a sender on this host ethtool -K PEER tx-udp-segmentation off"
+        "{name}: dropping super-frames that cannot be taken apart into their datagrams (counted \
+         as coalesced; Linux tells the segments of UDP from 6.2 on); switch merging off: \
+         ethtool -K {name} gro off lro off rx-udp-gro-forwarding off, and for a sender on this \
+         host ethtool -K PEER tx-udp-segmentation off"
     );
     log.write(Level::Warn, "ingress", message);
 }

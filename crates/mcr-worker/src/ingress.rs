@@ -3,12 +3,12 @@
 use std::os::fd::AsFd;
 
 use mcr_core::endpoint::InterfaceName;
-use mcr_core::forward::{ChecksumStatus, Frame};
+use mcr_core::forward::{ChecksumStatus, Coalescing, Frame};
 use mcr_core::ids::{IfIndex, IngressId};
 use mcr_core::interfaces::LinkLayer;
 use mcr_core::ledger::{Record, RingCounter};
 use mcr_sys::packet::take_statistics;
-use mcr_sys::ring::{Checksum, RingFrame, RxRing};
+use mcr_sys::ring::{self, Checksum, RingFrame, RxRing};
 
 use crate::counters::Counters;
 use crate::limits;
@@ -17,9 +17,8 @@ use crate::limits;
 #[derive(Debug)]
 pub(crate) struct Ingress {
     pub(crate) id: IngressId,
-    pub(crate) ifindex: IfIndex,
     pub(crate) interface: InterfaceName,
-    pub(crate) link: LinkLayer,
+    pub(crate) origin: Origin,
     pub(crate) ring: RxRing,
     /// Where it is counted.
     pub(crate) record: Record,
@@ -37,9 +36,8 @@ impl Ingress {
         let Opened { id, ifindex, interface, link, place } = opened;
         Self {
             id,
-            ifindex,
             interface,
-            link,
+            origin: Origin { ifindex, link },
             ring,
             record: Record::ring(place),
             token: 1 + place as u32,
@@ -51,24 +49,7 @@ impl Ingress {
 
     /// Frames that one batch may hold.
     pub(crate) fn frames_at_once(&self) -> usize {
-        limits::FRAMES_AT_ONCE.min(self.ring.slots() / limits::RING_PART).max(1)
-    }
-
-    /// What the decision is made from.
-    pub(crate) fn view<'r>(&self, frame: &RingFrame<'r>) -> Frame<'r> {
-        Frame {
-            bytes: frame.bytes,
-            original_len: frame.original_len,
-            ifindex: self.ifindex,
-            link: self.link,
-            checksum: match frame.checksum {
-                Checksum::Unverified => ChecksumStatus::Unverified,
-                Checksum::Valid => ChecksumStatus::Valid,
-                Checksum::NotFilledIn => ChecksumStatus::NotFilledIn,
-            },
-            vlan_tagged: frame.vlan_tagged,
-            coalesced: frame.coalesced,
-        }
+        limits::DATAGRAMS_AT_ONCE.min(self.ring.slots() / limits::RING_PART).max(1)
     }
 
     /// Counts a batch: so many frames read, so many slots in use before it was read.
@@ -90,6 +71,36 @@ impl Ingress {
         if let Ok(statistics) = take_statistics(self.ring.as_fd()) {
             counters.add(self.record.of_ring(RingCounter::Received), statistics.received);
             counters.add(self.record.of_ring(RingCounter::KernelDrops), statistics.dropped);
+        }
+    }
+}
+
+/// What is the same of all frames of a ring.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    ifindex: IfIndex,
+    link: LinkLayer,
+}
+
+impl Origin {
+    /// What the decision is made from.
+    pub(crate) fn view<'r>(self, frame: &RingFrame<'r>) -> Frame<'r> {
+        Frame {
+            bytes: frame.bytes,
+            original_len: frame.original_len,
+            ifindex: self.ifindex,
+            link: self.link,
+            checksum: match frame.checksum {
+                Checksum::Unverified => ChecksumStatus::Unverified,
+                Checksum::Valid => ChecksumStatus::Valid,
+                Checksum::NotFilledIn => ChecksumStatus::NotFilledIn,
+            },
+            vlan_tagged: frame.vlan_tagged,
+            coalescing: match frame.coalescing {
+                ring::Coalescing::Single => Coalescing::Single,
+                ring::Coalescing::Segments(bytes) => Coalescing::Segments(bytes),
+                ring::Coalescing::Unknown => Coalescing::Unknown,
+            },
         }
     }
 }

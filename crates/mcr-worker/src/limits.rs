@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-/// Frames read from one ring in a batch: enough that each of a hundred interleaved flows still has
-/// runs of twenty, and a few milliseconds of work. A batch is only as large as what has come in, so
-/// this adds no latency to a relay that keeps up.
-pub(crate) const FRAMES_AT_ONCE: usize = 32 * DATAGRAMS_IN_A_RUN as usize;
+/// Datagrams of a batch: enough that each of a hundred interleaved flows still has runs of twenty,
+/// and a few milliseconds of work. A batch is only as large as what has come in, so this adds no
+/// latency to a relay that keeps up.
+pub(crate) const DATAGRAMS_AT_ONCE: usize = 32 * DATAGRAMS_IN_A_RUN as usize;
 
 /// The part of a ring that one batch may hold: the rest takes what comes in while it is sent.
 pub(crate) const RING_PART: usize = 2;
 
-/// Copies that one batch may make: one full run at the widest fan-out. Sent singly, at a million a
-/// second, they hold the loop for some 65 ms, a small part of the second after which a worker is
-/// taken to be stuck.
+/// Copies that one batch may make: the longest super-frame at the widest fan-out. Sent singly, at a
+/// million a second, they hold the loop for some 130 ms, a small part of the second after which a
+/// worker is taken to be stuck.
 pub(crate) const COPIES_AT_ONCE: usize =
-    DATAGRAMS_IN_A_RUN as usize * mcr_core::limits::OUTPUTS_PER_RULE;
+    mcr_core::limits::DATAGRAMS_IN_A_FRAME * mcr_core::limits::OUTPUTS_PER_RULE;
 
 /// Datagrams in one GSO run: `UDP_MAX_SEGMENTS` of Linux before 6.10 (`linux/udp.h`).
 pub(crate) const DATAGRAMS_IN_A_RUN: u32 = 64;

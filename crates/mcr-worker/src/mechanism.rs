@@ -27,6 +27,12 @@ pub(crate) trait Mechanism {
 
     /// Waits for any watched descriptor, or until the time is over.
     fn wait(&mut self, timeout: Duration);
+
+    /// Whether the last wait found that the descriptor can be read.
+    fn fired(&self, token: u32) -> bool;
+
+    /// System calls made since this was last asked.
+    fn take_system_calls(&mut self) -> u64;
 }
 
 macro_rules! mechanism {
@@ -51,6 +57,14 @@ macro_rules! mechanism {
 
             fn wait(&mut self, timeout: Duration) {
                 Self::wait(self, timeout);
+            }
+
+            fn fired(&self, token: u32) -> bool {
+                Self::fired(self, token)
+            }
+
+            fn take_system_calls(&mut self) -> u64 {
+                Self::take_system_calls(self)
             }
         }
     };

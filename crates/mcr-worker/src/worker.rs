@@ -36,7 +36,7 @@ pub(crate) struct Worker<M> {
 struct Clock {
     /// When to read the kernel's statistics next.
     tick_at: u64,
-    /// When a busy loop looks for commands next.
+    /// When to look for commands next.
     commands_at: u64,
     /// Since when the loop has been other than waiting.
     busy_since: u64,
@@ -56,11 +56,14 @@ impl<M: Mechanism> Worker<M> {
                 self.tick();
             }
             let mut idle = !self.plane.turn(&mut self.mechanism, &self.log);
-            if idle || now >= clock.commands_at {
+            if now >= clock.commands_at {
                 clock.commands_at = now + nanoseconds(limits::COMMAND_LOOK);
                 match self.commands.turn(&mut self.plane, &mut self.mechanism, &self.log) {
                     Next::Idle => {}
-                    Next::More => idle = false,
+                    Next::More => {
+                        clock.commands_at = now;
+                        idle = false;
+                    }
                     Next::Stop => {
                         self.finish();
                         return End::Stopped;
@@ -71,17 +74,21 @@ impl<M: Mechanism> Worker<M> {
             if idle {
                 self.wait(&mut clock);
             }
+            let system_calls = self.mechanism.take_system_calls();
+            self.plane.counters.core(CoreCounter::SystemCalls, system_calls);
         }
     }
 
+    /// A command that came in since the last look ends the wait at once.
     fn wait(&mut self, clock: &mut Clock) {
         let now = monotonic_ns();
         self.plane.counters.core(CoreCounter::BusyNs, now - clock.busy_since);
         self.mechanism.wait(Duration::from_nanos(clock.tick_at.saturating_sub(now)));
         self.plane.counters.core(CoreCounter::WakeUps, 1);
         clock.busy_since = monotonic_ns();
-        // Whatever woke the loop, a command may be among it.
-        clock.commands_at = clock.busy_since;
+        if self.mechanism.fired(COMMANDS_TOKEN) {
+            clock.commands_at = clock.busy_since;
+        }
     }
 
     fn tick(&mut self) {

@@ -37,7 +37,10 @@ pub struct CoreStats {
     pub frames_read: u64,
     /// Their bytes, from the link-layer header on.
     pub bytes_read: u64,
-    /// Frames that a rule matched.
+    /// Datagrams in them: a super-frame of GRO, LRO or a local sender's GSO is several, any other
+    /// frame one.
+    pub datagrams: u64,
+    /// Datagrams that a rule matched.
     pub matched: u64,
     /// Copies that the matched rules wanted sent: the sum of their fan-out.
     pub copies: u64,
@@ -45,7 +48,7 @@ pub struct CoreStats {
     pub sent: u64,
     /// Their payload bytes.
     pub sent_bytes: u64,
-    /// Frames not forwarded, by the name of the reason (`mcr_core::verdict::DropReason`); every
+    /// Datagrams not forwarded, by the name of the reason (`mcr_core::verdict::DropReason`); every
     /// reason is present.
     pub drops: BTreeMap<String, u64>,
     /// Copies not sent, by the name of the reason (`mcr_core::verdict::EgressError`); every reason
@@ -57,6 +60,8 @@ pub struct CoreStats {
     pub sends: u64,
     /// Waits that ended.
     pub wake_ups: u64,
+    /// System calls of the workers' loops: to send, to wait, to look for commands.
+    pub system_calls: u64,
     /// Nanoseconds spent other than waiting.
     pub busy_ns: u64,
     /// GSO runs that the kernel refused and that went singly.
@@ -76,6 +81,7 @@ impl CoreStats {
         self.kernel_drops += other.kernel_drops;
         self.frames_read += other.frames_read;
         self.bytes_read += other.bytes_read;
+        self.datagrams += other.datagrams;
         self.matched += other.matched;
         self.copies += other.copies;
         self.sent += other.sent;
@@ -85,6 +91,7 @@ impl CoreStats {
         self.batches += other.batches;
         self.sends += other.sends;
         self.wake_ups += other.wake_ups;
+        self.system_calls += other.system_calls;
         self.busy_ns += other.busy_ns;
         self.gso_refused += other.gso_refused;
         self.commands += other.commands;
@@ -99,7 +106,7 @@ impl CoreStats {
         let errors: u64 = self.errors.values().sum();
         Unaccounted {
             received: rest(self.received, self.frames_read + self.kernel_drops),
-            frames: rest(self.frames_read, self.matched + drops),
+            datagrams: rest(self.datagrams, self.matched + drops),
             copies: rest(self.copies, self.sent + errors),
         }
     }
@@ -117,8 +124,8 @@ fn add_each(sums: &mut BTreeMap<String, u64>, others: &BTreeMap<String, u64>) {
 pub struct Unaccounted {
     /// Received, less those read and those dropped by the kernel: frames that wait in the rings.
     pub received: i64,
-    /// Frames read, less those matched and those dropped.
-    pub frames: i64,
+    /// Datagrams read, less those matched and those dropped.
+    pub datagrams: i64,
     /// Copies wanted, less those sent and those that failed.
     pub copies: i64,
 }
@@ -128,7 +135,7 @@ pub struct Unaccounted {
 pub struct Rates {
     /// Frames received, those dropped by the kernel included.
     pub received_per_s: f64,
-    /// Frames that a rule matched.
+    /// Datagrams that a rule matched.
     pub matched_per_s: f64,
     /// Copies sent.
     pub sent_per_s: f64,

@@ -232,6 +232,7 @@ fn counters() -> CoreStats {
         received: 110,
         kernel_drops: 7,
         frames_read: 100,
+        datagrams: 100,
         matched: 90,
         copies: 180,
         sent: 178,
@@ -243,10 +244,11 @@ fn counters() -> CoreStats {
 
 #[test]
 fn what_is_left_open_is_shown() {
-    let open = |received, frames, copies| Unaccounted { received, frames, copies };
+    let open = |received, datagrams, copies| Unaccounted { received, datagrams, copies };
     assert_eq!(counters().unaccounted(), open(3, 0, 1));
     let mut early = counters();
     early.frames_read += 5;
+    early.datagrams += 5;
     assert_eq!(early.unaccounted(), open(-2, 5, 1));
 }
 

@@ -44,7 +44,7 @@ fn seen(bytes: &[u8]) -> Frame<'_> {
         link: LinkLayer::Ethernet,
         checksum: ChecksumStatus::Unverified,
         vlan_tagged: false,
-        coalesced: false,
+        coalescing: Coalescing::Single,
     }
 }
 
@@ -89,8 +89,76 @@ fn the_outermost_reason_is_named() {
     let tagged = Frame { vlan_tagged: true, ..seen(&frame) };
     let drop = |frame: &Frame<'_>| forward(&table(), frame);
     assert_eq!(drop(&tagged), Verdict::Drop(DropReason::WrongVlan));
-    let coalesced = Frame { coalesced: true, ..tagged };
+    let coalesced = Frame { coalescing: Coalescing::Unknown, ..tagged };
     assert_eq!(drop(&coalesced), Verdict::Drop(DropReason::Coalesced));
+}
+
+/// What the kernel shows of datagrams with these bytes of payload each, but the last.
+fn super_frame(bytes: &[u8], segment_bytes: u16) -> Frame<'_> {
+    Frame {
+        coalescing: Coalescing::Segments(NonZeroU16::new(segment_bytes).unwrap()),
+        checksum: ChecksumStatus::NotFilledIn,
+        ..seen(bytes)
+    }
+}
+
+#[test]
+fn a_super_frame_is_as_many_datagrams_as_it_has_segments() {
+    let payload: Vec<u8> = (0..=255).collect();
+    for ((from, to), slot) in [(v4(), V4), (v6(), V6)] {
+        let bytes = samples::frame(from, to, &payload);
+        for (segment_bytes, count) in [(100, 3), (128, 2), (255, 2), (256, 1), (300, 1), (2, 128)] {
+            let frame = super_frame(&bytes, segment_bytes);
+            let Verdict::Forward { rule, payload: range } = forward(&table(), &frame) else {
+                panic!("{segment_bytes}")
+            };
+            let parts: Vec<_> = frame.coalescing.payloads(range).collect();
+            assert_eq!((rule, parts.len(), frame.datagrams()), (slot, count, count));
+            let each = usize::from(segment_bytes);
+            assert!(parts[..count - 1].iter().all(|part| part.len() == each));
+            let whole: Vec<u8> = parts.into_iter().flat_map(|part| bytes[part].to_vec()).collect();
+            assert_eq!(whole, payload);
+        }
+    }
+}
+
+#[test]
+fn a_super_frame_that_nobody_vouches_for_is_dropped() {
+    let (from, to) = v4();
+    let bytes = samples::frame(from, to, PAYLOAD);
+    let whole = super_frame(&bytes, 5);
+    for (checksum, taken) in [
+        (ChecksumStatus::NotFilledIn, true),
+        (ChecksumStatus::Valid, true),
+        (ChecksumStatus::Unverified, false),
+    ] {
+        let verdict = forward(&table(), &Frame { checksum, ..whole });
+        let dropped = verdict == Verdict::Drop(DropReason::Coalesced);
+        assert_eq!((matches!(verdict, Verdict::Forward { .. }), dropped), (taken, !taken));
+    }
+    let long = samples::frame(from, to, &[0; limits::DATAGRAMS_IN_A_FRAME + 1]);
+    let many = super_frame(&long, 1);
+    assert_eq!(forward(&table(), &many), Verdict::Drop(DropReason::Coalesced));
+}
+
+/// What is lost is counted in datagrams, also where only the beginning was captured.
+#[test]
+fn a_super_frame_cut_short_is_still_counted_by_datagrams() {
+    let (from, to) = v4();
+    let bytes = samples::frame(from, to, &[0xab; 1000]);
+    let cut = Frame { original_len: bytes.len() as u32, ..super_frame(&bytes[..500], 100) };
+    assert_eq!(forward(&table(), &cut), Verdict::Drop(DropReason::Truncated));
+    assert_eq!(cut.datagrams(), 10);
+    let single = Frame { coalescing: Coalescing::Single, ..cut };
+    assert_eq!(single.datagrams(), 1);
+}
+
+#[test]
+fn an_empty_datagram_is_one() {
+    for coalescing in [Coalescing::Single, Coalescing::Segments(NonZeroU16::MIN)] {
+        let mut payloads = coalescing.payloads(42..42);
+        assert_eq!((payloads.next(), payloads.next()), (Some(42..42), None));
+    }
 }
 
 #[test]

@@ -59,6 +59,7 @@ fn stats() -> Stats {
     let totals = CoreStats {
         received: SENT,
         frames_read: SENT,
+        datagrams: SENT,
         matched: SENT,
         copies: 3 * SENT,
         sent: 3 * SENT,

@@ -60,14 +60,18 @@ fn a_run_stays_within_what_the_kernel_takes() {
 }
 
 #[test]
-fn a_wide_fan_out_fills_a_batch_early() {
+fn a_batch_has_room_for_any_one_frame_and_for_no_more_than_it_holds() {
+    use mcr_core::limits::{DATAGRAMS_IN_A_FRAME, OUTPUTS_PER_RULE};
     let mut batch = Batch::new();
-    let mut pushed = 0;
-    while !batch.is_full() {
-        batch.push(RuleSlot(0), 0..10, mcr_core::limits::OUTPUTS_PER_RULE);
+    assert!(batch.has_room_for(DATAGRAMS_IN_A_FRAME, OUTPUTS_PER_RULE));
+    batch.push(RuleSlot(0), 0..10, OUTPUTS_PER_RULE);
+    assert!(!batch.has_room_for(DATAGRAMS_IN_A_FRAME, OUTPUTS_PER_RULE));
+    let mut pushed = 1;
+    while batch.has_room_for(1, 1) {
+        batch.push(RuleSlot(1), 0..10, 1);
         pushed += 1;
     }
-    assert_eq!(pushed, limits::DATAGRAMS_IN_A_RUN as usize);
+    assert_eq!(pushed, limits::DATAGRAMS_AT_ONCE);
 }
 
 proptest! {

@@ -10,7 +10,7 @@ use super::table::{self, Column::Left, Column::Right, bit_rate, rate, table};
 pub(super) fn stats(stats: &Stats) -> String {
     let tables = [
         Some(totals(stats)),
-        reasons("FRAMES DROPPED", &stats.totals.drops),
+        reasons("NOT FORWARDED", &stats.totals.drops),
         reasons("COPIES NOT SENT", &stats.totals.errors),
         cores(&stats.cores),
         rings(&stats.rings),
@@ -23,17 +23,18 @@ pub(super) fn stats(stats: &Stats) -> String {
 fn totals(stats: &Stats) -> String {
     let (totals, rates) = (&stats.totals, &stats.rates);
     let rows = [
-        ("received", totals.received, rates.received_per_s),
-        ("dropped by the kernel", totals.kernel_drops, rates.kernel_drops_per_s),
-        ("matched", totals.matched, rates.matched_per_s),
-        ("dropped", sum(&totals.drops), rates.drops_per_s),
-        ("sent", totals.sent, rates.sent_per_s),
-        ("not sent", sum(&totals.errors), rates.errors_per_s),
+        ("received", totals.received, Some(rates.received_per_s)),
+        ("dropped by the kernel", totals.kernel_drops, Some(rates.kernel_drops_per_s)),
+        ("datagrams read", totals.datagrams, None),
+        ("matched", totals.matched, Some(rates.matched_per_s)),
+        ("dropped", sum(&totals.drops), Some(rates.drops_per_s)),
+        ("sent", totals.sent, Some(rates.sent_per_s)),
+        ("not sent", sum(&totals.errors), Some(rates.errors_per_s)),
     ];
     let up = format!("UP {:.0} s", stats.uptime_s);
     let mut shown = table(&[(&up, Left), ("TOTAL", Right), ("PER SECOND", Right)]);
     for (what, total, per_s) in rows {
-        shown.add_row([what.into(), total.to_string(), rate(per_s)]);
+        shown.add_row([what.into(), total.to_string(), per_s.map_or_else(String::new, rate)]);
     }
     let bits = bit_rate(rates.sent_bits_per_s);
     shown.add_row(["bits sent".into(), String::new(), bits]);

@@ -74,9 +74,11 @@ WORKER  CORE   PID  STATE        IO        SYNC  RULES   BEAT  RESTARTS  LAST EX
 fn stats_body() -> Value {
     let counters = json!({
         "received": 1_000_110, "kernel_drops": 7, "frames_read": 1_000_103,
-        "bytes_read": 0, "matched": 1_000_093, "copies": 2_000_186, "sent": 2_000_183,
+        "bytes_read": 0, "datagrams": 1_000_103, "matched": 1_000_093,
+        "copies": 2_000_186, "sent": 2_000_183,
         "sent_bytes": 0, "drops": {"no_rule": 9, "truncated": 1, "own": 0},
-        "errors": {"queue_full": 3, "no_route": 0}, "batches": 0, "sends": 0, "wake_ups": 0,
+        "errors": {"queue_full": 3, "no_route": 0}, "batches": 0, "sends": 0,
+        "wake_ups": 0, "system_calls": 0,
         "busy_ns": 12_340_000_000_u64, "gso_refused": 0, "commands": 0, "commands_refused": 0,
         "log_records_dropped": 0,
     });
@@ -92,7 +94,7 @@ fn stats_body() -> Value {
             "sent_bits_per_s": 8.0e8, "drops_per_s": 0.5, "errors_per_s": 0.0,
             "kernel_drops_per_s": 0.0,
         },
-        "unaccounted": {"received": 0, "frames": 0, "copies": 0},
+        "unaccounted": {"received": 0, "datagrams": 0, "copies": 0},
         "cores": [core],
         "rings": [{
             "worker": 0, "interface": "eth0", "class": "standard", "slots": 1024,
@@ -120,15 +122,16 @@ fn stats_follow_a_datagrams_way() {
 UP 61 s                  TOTAL  PER SECOND
 received               1000110       50000
 dropped by the kernel        7           0
+datagrams read         1000103
 matched                1000093       50000
 dropped                     10         0.5
 sent                   2000183      100000
 not sent                     3           0
 bits sent                           800.0M
 
-FRAMES DROPPED  TOTAL
-no_rule             9
-truncated           1
+NOT FORWARDED  TOTAL
+no_rule            9
+truncated          1
 
 COPIES NOT SENT  TOTAL
 queue_full           3

@@ -5,6 +5,7 @@ mod headers;
 mod offloads;
 mod own;
 mod sizes;
+mod super_frames;
 
 use std::net::SocketAddr;
 
@@ -18,6 +19,7 @@ pub(crate) fn trials(mut suite: Suite) -> Suite {
     suite = headers::trials(suite);
     suite = sizes::trials(suite);
     suite = offloads::trials(suite);
+    suite = super_frames::trials(suite);
     own::trials(suite)
 }
 

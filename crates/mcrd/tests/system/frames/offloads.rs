@@ -1,4 +1,4 @@
-//! What senders and drivers leave to hardware: checksums, segmentation, VLAN tags.
+//! What senders and drivers leave to hardware: checksums and VLAN tags.
 
 use anyhow::{Context, Result, ensure};
 use mcr_lab::frame::{FrameBuilder, udp_checksum};
@@ -17,42 +17,8 @@ use crate::variant::{Family, Variant, endpoint, matrix};
 /// Registers the trials.
 pub(super) fn trials(mut suite: Suite) -> Suite {
     let all = Variant::all();
-    suite = matrix(suite, "frames::super_frames", &all, super_frames);
     suite = matrix(suite, "frames::checksum_not_filled_in", &all, checksum_not_filled_in);
     matrix(suite, "frames::vlan_interface", &Variant::both_families(), vlan_interface)
-}
-
-/// Datagrams in one of the sender's super-frames.
-const SEGMENTS: u16 = 10;
-
-fn super_frames(variant: Variant) -> Result<()> {
-    Relay::run(variant, |relay| {
-        let sink = Sink::multicast(&relay.net.sinks[0], "sink0", output(variant))?;
-        relay.add_active(&rule(input(variant), "in0", &[endpoint(output(variant), "out0")]))?;
-        // Runs that fit a slot of the ring, and runs that do not.
-        for payload_bytes in [100, 1000] {
-            let runs = || {
-                let generator = relay.generator().payload_bytes(payload_bytes).count(500);
-                generator.segments_per_send(SEGMENTS)
-            };
-            relay.send_by(runs, input(variant))?;
-        }
-        let merged = 2 * 500 / u64::from(SEGMENTS) * relay.cores.len() as u64;
-        let totals = relay.settled(merged)?.totals;
-        ensure!(totals.drops["coalesced"] == merged, "{merged} {totals:#?}");
-        ensure!(totals.received == merged && totals.matched == 0, "{merged} {totals:#?}");
-        relay.daemon.wait_for_log("super-frame", SOON)?;
-        // The remedy: the source's kernel splits the runs before the wire.
-        link::set_gso_max_segments(&relay.net.source, "src0", 1)?;
-        let sent =
-            relay.send_by(|| relay.generator().segments_per_send(SEGMENTS), input(variant))?;
-        delivered(sink, sent)?;
-        let log = relay.daemon.log_lines();
-        let told: Vec<_> = log.iter().filter(|line| line.contains("super-frame")).collect();
-        let useful = told.iter().all(|line| line.contains("in0") && line.contains("ethtool -K"));
-        ensure!(told.len() == 1 && useful, "{told:#?}");
-        Ok(())
-    })
 }
 
 /// A sender on the same host leaves the checksum to a device that its frames never meet.

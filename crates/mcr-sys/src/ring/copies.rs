@@ -1,0 +1,108 @@
+//! Frames longer than a slot: with `PACKET_COPY_THRESH` the kernel queues them whole on the socket,
+//! in the order of the slots that hold their beginnings (`tpacket_rcv`, `net/packet/af_packet.c`).
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::VNET_HEADER_BYTES;
+use crate::limits;
+
+/// Memory for some such frames, and which slots they belong to. Made once and used in turns.
+#[derive(Debug)]
+pub(super) struct Copies {
+    memory: Box<[u8]>,
+    held: VecDeque<Held>,
+    next: usize,
+    system_calls: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    slot: usize,
+    frame: LongFrame,
+}
+
+/// A frame as read from the socket.
+#[derive(Clone, Debug)]
+pub(super) struct LongFrame {
+    /// Where it stands in this memory; the `virtio_net_hdr` stands right before.
+    pub(super) place: Range<usize>,
+    /// Its length as received.
+    pub(super) original_len: u32,
+}
+
+/// What there is for a slot.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// The frame.
+    Here(LongFrame),
+    /// All room is taken, until slots are handed back.
+    NoRoom,
+    /// Nothing is queued: the kernel had no memory for it.
+    Missing,
+}
+
+impl Copies {
+    pub(super) fn new() -> Self {
+        Self {
+            memory: vec![0; limits::LONG_FRAMES * limits::LONG_FRAME_BYTES].into_boxed_slice(),
+            held: VecDeque::with_capacity(limits::LONG_FRAMES),
+            next: 0,
+            system_calls: 0,
+        }
+    }
+
+    pub(super) fn memory(&self) -> &[u8] {
+        &self.memory
+    }
+
+    /// The frame of a slot: the one read for it before, else the next one queued on the socket.
+    pub(super) fn of_slot(&mut self, slot: usize, socket: BorrowedFd<'_>) -> Look {
+        if let Some(held) = self.held.iter().find(|held| held.slot == slot) {
+            return Look::Here(held.frame.clone());
+        }
+        if self.held.len() == limits::LONG_FRAMES {
+            return Look::NoRoom;
+        }
+        self.system_calls += 1;
+        let first = self.next * limits::LONG_FRAME_BYTES;
+        let room = &mut self.memory[first..first + limits::LONG_FRAME_BYTES];
+        let Some(received) = receive(socket, room).filter(|bytes| *bytes > VNET_HEADER_BYTES)
+        else {
+            return Look::Missing;
+        };
+        self.next = (self.next + 1) % limits::LONG_FRAMES;
+        let end = first + received.min(limits::LONG_FRAME_BYTES);
+        let frame = LongFrame {
+            place: first + VNET_HEADER_BYTES..end,
+            original_len: (received - VNET_HEADER_BYTES) as u32,
+        };
+        self.held.push_back(Held { slot, frame: frame.clone() });
+        Look::Here(frame)
+    }
+
+    pub(super) fn take_system_calls(&mut self) -> u64 {
+        std::mem::take(&mut self.system_calls)
+    }
+
+    /// The slot goes back to the kernel, and with it the room for its frame.
+    pub(super) fn release(&mut self, slot: usize) {
+        self.held.pop_front_if(|held| held.slot == slot);
+    }
+}
+
+/// Bytes of the next message on the socket, however many of them there was room for.
+fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> Option<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+    loop {
+        // SAFETY: the kernel writes at most the length of the slice, which is exclusively borrowed.
+        let received =
+            unsafe { libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), flags) };
+        match usize::try_from(received) {
+            Ok(bytes) => return Some(bytes),
+            Err(_) if std::io::Error::last_os_error().raw_os_error() == Some(libc::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
