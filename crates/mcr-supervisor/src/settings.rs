@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use mcr_api::config::ConfigError;
-use mcr_api::worker::launch::Io;
+use mcr_api::worker::launch::{Io, Scheduling};
 use mcr_core::rule_set::Refused;
 use mcr_sys::SetupError;
 
@@ -19,6 +19,8 @@ pub struct Settings {
     pub cores: Vec<usize>,
     /// How workers are to send and wait.
     pub io: Io,
+    /// How workers are to be scheduled.
+    pub scheduling: Scheduling,
 }
 
 /// Why the daemon did not start; each is one line for the operator.

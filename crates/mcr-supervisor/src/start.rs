@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use mcr_api::config::{Config, ConfiguredRule};
+use mcr_api::worker::launch::Scheduling;
 use mcr_sys::packet::packet_sockets_permitted;
-use mcr_sys::process::raise_descriptor_limit;
+use mcr_sys::process::{raise_descriptor_limit, realtime_scheduling_permitted};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -25,6 +26,9 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
     log::init();
     let rules = settings.config.as_deref().map_or(Ok(Vec::new()), configured_rules)?;
     packet_sockets_permitted().map_err(StartError::Permission)?;
+    if settings.scheduling == Scheduling::Realtime {
+        realtime_scheduling_permitted().map_err(StartError::Permission)?;
+    }
     if let Err(error) = raise_descriptor_limit() {
         warn!("the limit of open files stays as it is: {error}");
     }
@@ -48,7 +52,7 @@ async fn serve_at(
         cause: std::io::Error::other(error.to_string()),
     })?;
     let state = State::new(interfaces, &settings.cores);
-    let workers = Workers::new(&settings.cores, settings.io, events.clone());
+    let workers = Workers::new(settings, events.clone());
     let mut supervisor = Supervisor::new(state, workers, inbox);
     load(&mut supervisor, rules, settings.config.as_deref())?;
     supervisor.start_workers().await?;

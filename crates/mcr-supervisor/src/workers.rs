@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use mcr_api::control::{Mechanism, WorkerState, WorkerStatus};
 use mcr_api::worker::WorkerCommand;
-use mcr_api::worker::launch::Io;
 use mcr_core::ids::WorkerId;
 use mcr_core::ledger::{Header, header};
 use mcr_sys::ledger::LedgerReader;
@@ -23,6 +22,7 @@ use tracing::{info, warn};
 use crate::event::Event;
 use crate::holdings::{Change, Holdings};
 use crate::limits;
+use crate::settings::Settings;
 use process::{Launcher, Process};
 use worker::{Live, Worker};
 
@@ -39,11 +39,11 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// Places without processes yet.
-    pub(crate) fn new(cores: &[usize], io: Io, events: mpsc::Sender<Event>) -> Self {
+    pub(crate) fn new(settings: &Settings, events: mpsc::Sender<Event>) -> Self {
         let place = |(id, core): (u32, &usize)| Worker::new(WorkerId(id), *core);
         Self {
-            places: (0..).zip(cores).map(place).collect(),
-            launcher: Launcher::new(io, events),
+            places: (0..).zip(&settings.cores).map(place).collect(),
+            launcher: Launcher::new(settings.io, settings.scheduling, events),
             desired_before: 0,
             last_tick: Instant::now(),
             stopping: false,

@@ -55,21 +55,37 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(hard)
 }
 
-/// Tells the scheduler that the calling thread works in batches (`SCHED_BATCH`, `sched(7)`): it
-/// does not preempt others when it wakes, so it is woken less often and finds more to do each time.
-pub fn set_batch_scheduling() -> io::Result<()> {
-    set_scheduling(libc::SCHED_BATCH)
+/// Has the calling thread run before all that is not real-time (`SCHED_FIFO` at the lowest priority,
+/// `sched(7)`), so that neither other programs nor the kernel's own soft-interrupt thread keep it
+/// waiting when it wakes. Real-time threads leave the others 5 % of a core
+/// (`sched_rt_runtime_us`, and from Linux 6.12 the fair server).
+pub fn set_realtime_scheduling() -> Result<(), SetupError> {
+    // SAFETY: it only computes.
+    let lowest = unsafe { libc::sched_get_priority_min(libc::SCHED_FIFO) };
+    set_scheduling(libc::SCHED_FIFO, lowest).map_err(|cause| SetupError {
+        what: "asking for real-time scheduling".into(),
+        cause,
+        hint: Some("needs CAP_SYS_NICE, or a limit of real-time priority (LimitRTPRIO=1)"),
+    })
 }
 
-/// Tells the scheduler that the calling thread is to run only where nothing else wants the core
-/// (`SCHED_IDLE`, `sched(7)`).
+/// Whether [`set_realtime_scheduling`] is allowed, to be said at start.
+///
+/// # Panics
+/// Where no thread can be started.
+pub fn realtime_scheduling_permitted() -> Result<(), SetupError> {
+    // A thread of its own, which alone is changed.
+    std::thread::spawn(set_realtime_scheduling).join().expect("setting a policy does not panic")
+}
+
+/// Has the calling thread run only where nothing else wants the core (`SCHED_IDLE`, `sched(7)`).
 #[cfg(feature = "lab")]
 pub fn set_idle_scheduling() -> io::Result<()> {
-    set_scheduling(libc::SCHED_IDLE)
+    set_scheduling(libc::SCHED_IDLE, 0)
 }
 
-fn set_scheduling(policy: libc::c_int) -> io::Result<()> {
-    let priority = libc::sched_param { sched_priority: 0 };
+fn set_scheduling(policy: libc::c_int, sched_priority: libc::c_int) -> io::Result<()> {
+    let priority = libc::sched_param { sched_priority };
     // SAFETY: the kernel only reads `priority`, which outlives the call.
     match unsafe { libc::sched_setscheduler(SELF.as_raw(), policy, &raw const priority) } {
         0 => Ok(()),

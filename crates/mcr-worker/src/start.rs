@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use mcr_api::log::Level;
 use mcr_api::worker::launch::{
     COMMANDS_DESCRIPTOR, Io, LEDGER_DESCRIPTOR, LOG_DESCRIPTOR, Mechanism as MechanismKind,
+    Scheduling,
 };
 use mcr_core::ids::WorkerId;
 use mcr_core::ledger::{self, Header};
@@ -31,6 +32,8 @@ pub struct Arguments {
     pub core: usize,
     /// How to send and wait.
     pub io: Io,
+    /// How to be scheduled.
+    pub scheduling: Scheduling,
     /// The supervisor's process id: the worker ends with it.
     pub parent: u32,
 }
@@ -61,6 +64,9 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
     process::ignore_termination_signals()?;
     process::die_with_parent(arguments.parent)?;
     process::pin_to_core(arguments.core)?;
+    if arguments.scheduling == Scheduling::Realtime {
+        process::set_realtime_scheduling()?;
+    }
     let commands = inherit(COMMANDS_DESCRIPTOR, "the command socket")?;
     let memory = inherit(LEDGER_DESCRIPTOR, "the ledger's memory")?;
     let log = Log::new(inherit(LOG_DESCRIPTOR, "the log pipe")?, arguments.worker);

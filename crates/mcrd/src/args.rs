@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use mcr_api::control::DEFAULT_CONTROL_PATH;
-use mcr_api::worker::launch::Io;
+use mcr_api::worker::launch::{Io, Scheduling};
 use mcr_core::ids::WorkerId;
 use mcr_supervisor::Settings;
 use mcr_sys::process::allowed_cores;
@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// How to send and wait: auto, io_uring or poll
     #[arg(long, value_name = "WAY", default_value_t)]
     io: Io,
+    /// How workers are scheduled: fair, or realtime, before every program that is not
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    scheduling: Scheduling,
     #[command(subcommand)]
     role: Option<Hidden>,
 }
@@ -43,6 +46,8 @@ enum Hidden {
         core: usize,
         #[arg(long)]
         io: Io,
+        #[arg(long)]
+        scheduling: Scheduling,
         #[arg(long)]
         parent: u32,
     },
@@ -71,15 +76,17 @@ impl Args {
 
     /// Resolves the choices.
     pub(crate) fn into_role(self) -> Result<Role, Failure> {
-        if let Some(Hidden::Worker { worker, core, io, parent }) = self.role {
+        if let Some(Hidden::Worker { worker, core, io, scheduling, parent }) = self.role {
             let worker = WorkerId(worker);
-            return Ok(Role::Worker(mcr_worker::Arguments { worker, core, io, parent }));
+            let arguments = mcr_worker::Arguments { worker, core, io, scheduling, parent };
+            return Ok(Role::Worker(arguments));
         }
         Ok(Role::Supervisor(Settings {
             config: self.config,
             control: self.control,
             cores: cores::resolve(self.cores, allowed_cores()).map_err(exit::usage)?,
             io: self.io,
+            scheduling: self.scheduling,
         }))
     }
 }
@@ -103,24 +110,31 @@ mod tests {
         };
         assert_eq!(settings.control.to_str(), Some("/run/mcr/control.sock"));
         assert_eq!((settings.io, settings.config), (Io::Auto, None));
+        assert_eq!(settings.scheduling, Scheduling::Fair);
         assert_eq!(settings.cores, allowed_cores());
     }
 
     #[test]
     fn a_worker_is_what_the_supervisor_starts() {
-        let line = "mcrd worker --worker 1 --core 3 --io poll --parent 77";
+        let line = "mcrd worker --worker 1 --core 3 --io poll --scheduling realtime --parent 77";
         let args = Args::try_parse_from(line.split(' ')).unwrap();
         let Role::Worker(arguments) = args.into_role().unwrap() else {
             panic!("a worker was asked for");
         };
-        let expected = (WorkerId(1), 3, Io::Poll, 77);
-        let mcr_worker::Arguments { worker, core, io, parent } = arguments;
-        assert_eq!((worker, core, io, parent), expected);
+        let expected = (WorkerId(1), 3, Io::Poll, Scheduling::Realtime, 77);
+        let mcr_worker::Arguments { worker, core, io, scheduling, parent } = arguments;
+        assert_eq!((worker, core, io, scheduling, parent), expected);
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for line in ["mcrd --io fast", "mcrd --cores 3-1", "mcrd extra", "mcrd --cores"] {
+        for line in [
+            "mcrd --io fast",
+            "mcrd --scheduling now",
+            "mcrd --cores 3-1",
+            "mcrd extra",
+            "mcrd --cores",
+        ] {
             assert!(Args::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

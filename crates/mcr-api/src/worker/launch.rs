@@ -46,6 +46,38 @@ impl FromStr for Io {
     }
 }
 
+/// How the kernel is to schedule a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheduling {
+    /// As any other program.
+    #[default]
+    Fair,
+    /// Before every program that is not real-time (`SCHED_FIFO`, `sched(7)`).
+    Realtime,
+}
+
+impl Scheduling {
+    /// Every choice, as written on a command line.
+    pub const NAMES: [&str; 2] = ["fair", "realtime"];
+}
+
+impl fmt::Display for Scheduling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAMES[*self as usize])
+    }
+}
+
+impl FromStr for Scheduling {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Fair, Self::Realtime]
+            .into_iter()
+            .find(|scheduling| scheduling.to_string() == text)
+            .ok_or_else(|| format!("{text:?} is none of {}", Self::NAMES.join(", ")))
+    }
+}
+
 /// Which mechanism a worker runs, as its ledger says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -85,6 +117,9 @@ mod tests {
     fn what_is_written_can_be_read() {
         for io in [Io::Auto, Io::Uring, Io::Poll] {
             assert_eq!(io.to_string().parse(), Ok(io));
+        }
+        for scheduling in [Scheduling::Fair, Scheduling::Realtime] {
+            assert_eq!(scheduling.to_string().parse(), Ok(scheduling));
         }
         for mechanism in [Mechanism::Uring, Mechanism::Poll] {
             assert_eq!(Mechanism::from_code(mechanism.code()), Some(mechanism));

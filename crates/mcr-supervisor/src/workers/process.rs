@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
-use mcr_api::worker::launch::{COMMANDS_DESCRIPTOR, Io, LEDGER_DESCRIPTOR, LOG_DESCRIPTOR};
+use mcr_api::worker::launch::{
+    COMMANDS_DESCRIPTOR, Io, LEDGER_DESCRIPTOR, LOG_DESCRIPTOR, Scheduling,
+};
 use mcr_core::ids::WorkerId;
 use mcr_core::ledger::{Header, VERSION, WORDS, header};
 use mcr_core::route::StateHash;
@@ -30,6 +32,7 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 #[derive(Debug)]
 pub(crate) struct Launcher {
     io: Io,
+    scheduling: Scheduling,
     events: mpsc::Sender<Event>,
     launched: u64,
 }
@@ -49,8 +52,8 @@ pub(crate) struct Process {
 }
 
 impl Launcher {
-    pub(crate) fn new(io: Io, events: mpsc::Sender<Event>) -> Self {
-        Self { io, events, launched: 0 }
+    pub(crate) fn new(io: Io, scheduling: Scheduling, events: mpsc::Sender<Event>) -> Self {
+        Self { io, scheduling, events, launched: 0 }
     }
 
     /// Starts a worker. Its end comes as [`Event::WorkerExited`].
@@ -103,6 +106,7 @@ impl Launcher {
         command.arg("worker");
         command.args(["--worker", &worker.to_string(), "--core", &core.to_string()]);
         command.args(["--io", &self.io.to_string()]);
+        command.args(["--scheduling", &self.scheduling.to_string()]);
         command.args(["--parent", &std::process::id().to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mapping = |(parent_fd, child_fd)| FdMapping { parent_fd, child_fd };

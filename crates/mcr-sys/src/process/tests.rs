@@ -23,17 +23,27 @@ fn a_core_that_is_not_there_is_named() {
 }
 
 #[test]
-fn batch_scheduling_holds_for_the_thread() {
-    std::thread::spawn(|| {
-        set_batch_scheduling().unwrap();
+fn realtime_scheduling_is_the_threads_alone() {
+    let policy = || {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
         // proc(5): `policy` is the 41st field; the 2nd, in brackets, may hold spaces.
         let after_name = stat.rsplit(')').next().unwrap();
-        let policy = after_name.split_whitespace().nth(41 - 3).unwrap();
-        assert_eq!(policy, libc::SCHED_BATCH.to_string());
-    })
-    .join()
-    .unwrap();
+        after_name.split_whitespace().nth(41 - 3).unwrap().to_owned()
+    };
+    let before = policy();
+    if let Err(refusal) = realtime_scheduling_permitted() {
+        let message = refusal.to_string();
+        assert!(message.contains("CAP_SYS_NICE"), "{message}");
+        println!("SKIP: {message}");
+        return;
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            set_realtime_scheduling().unwrap();
+            assert_eq!(policy(), libc::SCHED_FIFO.to_string());
+        });
+    });
+    assert_eq!(policy(), before);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use mcr_lab::daemon::Daemon;
 use mcr_lab::harness::Suite;
 use mcr_lab::namespace::Namespace;
 use mcr_lab::{program, wait};
-use mcr_sys::process::allowed_cores;
+use mcr_sys::process::{allowed_cores, realtime_scheduling_permitted};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -25,6 +25,7 @@ pub(crate) fn trials(suite: Suite) -> Suite {
         .trial("startup::the_ready_line_tells_what_runs", the_ready_line_tells_what_runs)
         .trial("startup::a_wrong_command_line_is_a_usage_error", wrong_command_lines)
         .trial("startup::without_the_capability", without_the_capability)
+        .trial("startup::realtime_workers", realtime_workers)
         .trial("startup::a_live_daemon_is_left_alone", a_live_daemon_is_left_alone)
         .trial("startup::a_stale_socket_is_replaced", a_stale_socket_is_replaced)
         .trial("startup::the_control_directory_is_made", the_control_directory_is_made);
@@ -121,6 +122,40 @@ fn without_the_capability() -> Result<()> {
     ended(child)?.expect(77, &["CAP_NET_RAW", "setcap"])?;
     ensure!(!control.exists(), "a socket was left behind");
     Ok(())
+}
+
+fn realtime_workers() -> Result<()> {
+    let realtime = ["--cores", "0", "--scheduling", "realtime"];
+    let directory = TempDir::new()?;
+    let mut command = mcrd()?;
+    command.arg("--control").arg(directory.path().join("control.sock")).args(realtime);
+    let child = Namespace::new("relay")?.enter(|| -> Result<Child> {
+        caps::drop(None, CapSet::Bounding, Capability::CAP_SYS_NICE)?;
+        Ok(command.spawn()?)
+    })?;
+    ended(child)?.expect(77, &["real-time scheduling", "CAP_SYS_NICE"])?;
+    if let Err(refusal) = realtime_scheduling_permitted() {
+        // As an ordinary user; what is left to see has been seen.
+        ensure!(refusal.to_string().contains("CAP_SYS_NICE"), "{refusal}");
+        return Ok(());
+    }
+    for (arguments, expected) in [(&realtime[..], "1"), (&realtime[..2], "0")] {
+        let daemon = Daemon::start(&Namespace::new("relay")?, arguments)?;
+        let workers: Workers = daemon.ask(&control::Command::ListWorkers {})?;
+        let pid = workers.workers[0].pid.context("the worker runs")?;
+        ensure!(policy(pid)? == expected, "{arguments:?}: {}", policy(pid)?);
+        ensure!(policy(daemon.pid())? == "0", "the supervisor: {}", policy(daemon.pid())?);
+    }
+    Ok(())
+}
+
+/// The scheduling policy of a process, the 41st field of its `stat` (proc(5)): 0 is `SCHED_OTHER`,
+/// 1 is `SCHED_FIFO`. The second field, in brackets, may hold spaces.
+fn policy(pid: u32) -> Result<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after_name = stat.rsplit(')').next().context("a name in brackets")?;
+    let policy = after_name.split_whitespace().nth(41 - 3);
+    Ok(policy.context("41 fields")?.to_owned())
 }
 
 fn a_live_daemon_is_left_alone() -> Result<()> {
