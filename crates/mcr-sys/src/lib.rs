@@ -8,6 +8,8 @@
 //! What the kernel will touch later is owned by the object that asked it to.
 
 mod abi;
+#[cfg(feature = "lab")]
+pub mod allocations;
 mod error;
 pub mod filter;
 pub mod gather;

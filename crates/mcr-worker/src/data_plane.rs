@@ -164,3 +164,6 @@ fn tell_coalesced(ingress: &mut Ingress, log: &Log) {
     );
     log.write(Level::Warn, "ingress", message);
 }
+
+#[cfg(test)]
+mod tests;

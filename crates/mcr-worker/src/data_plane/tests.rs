@@ -1,0 +1,192 @@
+//! The whole way of a datagram on the loopback interface of a namespace of our own: what it comes
+//! to, and that it takes nothing from the heap.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+
+use mcr_core::ids::{EgressId, IfIndex, IngressId, OutputSlot, RuleId, RuleSlot, WorkerId};
+use mcr_core::interfaces::LinkLayer;
+use mcr_core::ledger::{self, OutputCounter};
+use mcr_core::route::{Route, RouteKey, RouteOutput, Via};
+use mcr_core::verdict::EgressError;
+use mcr_lab::namespace::Namespace;
+use mcr_lab::user_namespace::require_namespaces;
+use mcr_sys::allocations::{CountingAllocator, allocations};
+use mcr_sys::filter::{Admission, Interval, LinkHeader, Program};
+use mcr_sys::ledger::{LedgerMemory, LedgerReader, LedgerWriter};
+use mcr_sys::packet::{PacketSocket, RingGeometry};
+use mcr_sys::poll::Poll;
+use mcr_sys::ring::RxRing;
+use mcr_sys::uring::Uring;
+use nix::sys::socket::{setsockopt, sockopt};
+
+use super::*;
+use crate::egress::Egress;
+use crate::ingress::Opened;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+const GEOMETRY: RingGeometry = RingGeometry { slot_bytes: 2_048, slots: 512 };
+const EGRESS: EgressId = EgressId(1);
+/// A rule with three outputs, one of them to a network that there is no way to.
+const WIDE: u16 = 4_000;
+/// A rule with one output.
+const NARROW: u16 = 4_001;
+/// A port that no rule wants.
+const UNWANTED: u16 = 4_002;
+
+struct Bench {
+    plane: DataPlane,
+    log: Log,
+    ledger: LedgerReader,
+    receiver: UdpSocket,
+    // Nothing is read from it; it keeps the pipe open.
+    _log_reader: std::io::PipeReader,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let memory = LedgerMemory::create("test", ledger::WORDS).unwrap();
+        let counters = Counters::new(LedgerWriter::map(memory.as_fd(), ledger::WORDS).unwrap());
+        let (log_reader, log_writer) = std::io::pipe().unwrap();
+        let mut bench = Self {
+            plane: DataPlane::new(counters),
+            log: Log::new(log_writer.into(), WorkerId(0)),
+            ledger: LedgerReader::map(memory.as_fd(), ledger::WORDS).unwrap(),
+            receiver: UdpSocket::bind("127.0.0.1:0").unwrap(),
+            _log_reader: log_reader,
+        };
+        bench.receiver.set_nonblocking(true).unwrap();
+        bench.open();
+        bench
+    }
+
+    fn open(&mut self) {
+        let loopback = nix::net::if_::if_nametoindex("lo").unwrap();
+        let socket = PacketSocket::open(GEOMETRY).unwrap();
+        socket.bind(loopback).unwrap();
+        let ports = vec![WIDE, NARROW, UNWANTED];
+        let interval = Interval { first: 0x7f00_0001, last: 0x7f00_0001, ports };
+        let admission = Admission { link: LinkHeader::Ethernet, v4: vec![interval], v6: vec![] };
+        socket.set_filter(&Program::admit(&admission)).unwrap();
+        let ring = RxRing::map(socket.try_clone().unwrap(), GEOMETRY).unwrap();
+        let opened = Opened {
+            id: IngressId(1),
+            ifindex: IfIndex(loopback),
+            interface: "lo".parse().unwrap(),
+            link: LinkLayer::Ethernet,
+            place: 0,
+        };
+        self.plane.ingresses.push(Ingress::new(opened, ring, 0));
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.set_nonblocking(true).unwrap();
+        let source = sender.local_addr().unwrap();
+        self.plane.egresses.insert(Egress::new(EGRESS, sender.into(), source, 65_535, 0));
+        let (here, nowhere) = (self.receiver.local_addr().unwrap(), "203.0.113.1:9");
+        self.add_route(1, WIDE, &[here, here, nowhere.parse().unwrap()], loopback);
+        self.add_route(2, NARROW, &[here], loopback);
+    }
+
+    fn add_route(&mut self, slot: u32, port: u16, to: &[SocketAddr], ifindex: u32) {
+        let output = |(place, destination): (u32, &SocketAddr)| RouteOutput {
+            slot: OutputSlot(10 * slot + place),
+            destination: *destination,
+            via: Via::Egress(EGRESS),
+        };
+        let route = Route {
+            id: RuleId(slot.into()),
+            slot: RuleSlot(slot),
+            key: RouteKey {
+                ifindex: IfIndex(ifindex),
+                address: "127.0.0.1".parse().unwrap(),
+                port,
+            },
+            source: None,
+            outputs: (0..).zip(to).map(output).collect(),
+        };
+        let DataPlane { routes, egresses, counters, .. } = &mut self.plane;
+        routes.insert(route, 0, egresses, counters);
+    }
+
+    fn core(&self, counter: CoreCounter) -> u64 {
+        self.ledger.load(ledger::core(counter))
+    }
+
+    /// Empties the receiver; returns how many datagrams it had.
+    fn received(&self) -> usize {
+        let mut buffer = [0; 2_048];
+        std::iter::from_fn(|| self.receiver.recv(&mut buffer).ok()).count()
+    }
+}
+
+/// Runs of equal sizes and single datagrams, of two rules in turns, super-frames within a slot and
+/// beyond it, and what no rule wants.
+fn send_all_kinds() -> u64 {
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let send = |bytes: usize, port| sender.send_to(&vec![7; bytes], ("127.0.0.1", port)).unwrap();
+    for n in 0..20 {
+        send(500, WIDE);
+        send(300 + n, NARROW);
+        send(400, NARROW);
+        send(0, NARROW);
+        send(100, UNWANTED);
+    }
+    let single = 5 * 20;
+    for (segment, whole) in [(100, 950), (300, 2_850)] {
+        setsockopt(&sender, sockopt::UdpGsoSegment, &segment).unwrap();
+        send(whole, WIDE);
+        send(whole, NARROW);
+    }
+    single + 4 * 10
+}
+
+fn relays_without_allocating(mut mechanism: impl Mechanism) {
+    let mut bench = Bench::new();
+    for round in 1..=3 {
+        let sent = round * send_all_kinds();
+        let before = allocations();
+        while bench.plane.turn(&mut mechanism, &bench.log) {}
+        assert_eq!(allocations(), before, "round {round}");
+        // Of both kinds of super-frame each rule got ten; 20 of 100 single ones are unwanted.
+        let (wide, narrow) = (round * (20 + 20), round * (60 + 20));
+        assert_eq!(bench.core(CoreCounter::Datagrams), sent);
+        assert_eq!(bench.core(CoreCounter::FramesRead), round * (100 + 4));
+        assert_eq!(bench.core(CoreCounter::Matched), wide + narrow);
+        assert_eq!(bench.ledger.load(ledger::dropped(DropReason::NoRule)), round * 20);
+        assert_eq!(bench.core(CoreCounter::Sent), 2 * wide + narrow);
+        let no_route = ledger::egress_error(EgressError::NoRoute);
+        assert_eq!(bench.ledger.load(no_route), wide);
+        let of_narrow = ledger::Record::output(OutputSlot(20)).of_output(OutputCounter::Sent);
+        assert_eq!(bench.ledger.load(of_narrow), narrow);
+        assert_eq!(bench.received() as u64, 2 * 40 + 80);
+    }
+}
+
+/// Runs `body` in a namespace of its own, or says SKIP where namespaces are refused.
+fn in_own_namespace(body: impl FnOnce() + Send) {
+    match require_namespaces() {
+        Ok(()) => Namespace::new("test").unwrap().enter(body),
+        Err(refusal) => println!("SKIP: {refusal}"),
+    }
+}
+
+#[test]
+fn the_counting_allocator_counts() {
+    let before = allocations();
+    drop(std::hint::black_box(vec![1_u8; 100]));
+    assert_eq!(allocations(), before + 1);
+}
+
+#[test]
+fn io_uring_relays_without_allocating() {
+    in_own_namespace(|| match Uring::new() {
+        Ok(uring) => relays_without_allocating(uring),
+        Err(refusal) => println!("SKIP: {refusal}"),
+    });
+}
+
+#[test]
+fn poll_relays_without_allocating() {
+    in_own_namespace(|| relays_without_allocating(Poll::new()));
+}
