@@ -21,6 +21,8 @@ pub struct Settings {
     pub io: Io,
     /// How workers are to be scheduled.
     pub scheduling: Scheduling,
+    /// How long workers look for frames, after the last one, before they wait, in microseconds.
+    pub busy_poll_us: u32,
 }
 
 /// Why the daemon did not start; each is one line for the operator.

@@ -43,7 +43,7 @@ impl Workers {
         let place = |(id, core): (u32, &usize)| Worker::new(WorkerId(id), *core);
         Self {
             places: (0..).zip(&settings.cores).map(place).collect(),
-            launcher: Launcher::new(settings.io, settings.scheduling, events),
+            launcher: Launcher::new(settings, events),
             desired_before: 0,
             last_tick: Instant::now(),
             stopping: false,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use mcr_api::log::Level;
 use mcr_api::worker::launch::{
@@ -34,6 +35,8 @@ pub struct Arguments {
     pub io: Io,
     /// How to be scheduled.
     pub scheduling: Scheduling,
+    /// How long to look for frames, after the last one, before waiting for them.
+    pub busy_poll: Duration,
     /// The supervisor's process id: the worker ends with it.
     pub parent: u32,
 }
@@ -73,7 +76,12 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
     log.report_panics()?;
     let ledger = LedgerWriter::map(memory.as_fd(), ledger::WORDS)
         .map_err(|cause| Error::Inherited { what: "the ledger's memory", cause })?;
-    let begin = Begin { counters: Counters::new(ledger), commands: Commands::new(commands), log };
+    let begin = Begin {
+        counters: Counters::new(ledger),
+        commands: Commands::new(commands),
+        log,
+        busy_poll: arguments.busy_poll,
+    };
     match resolve(arguments.io, &begin.log)? {
         Some(uring) => begin.work(uring, MechanismKind::Uring),
         None => begin.work(Poll::new(), MechanismKind::Poll),
@@ -103,16 +111,17 @@ struct Begin {
     counters: Counters,
     commands: Commands,
     log: Log,
+    busy_poll: Duration,
 }
 
 impl Begin {
     fn work(self, mechanism: impl Mechanism, kind: MechanismKind) -> End {
-        let Self { counters, commands, log } = self;
+        let Self { counters, commands, log, busy_poll } = self;
         counters.header(Header::Mechanism, kind.code());
         counters.header(Header::Heartbeat, process::monotonic_ns());
         // Last: whoever finds the version finds all the rest.
         counters.header(Header::Version, ledger::VERSION);
         let plane = DataPlane::new(counters);
-        Worker { mechanism, plane, commands, log }.run()
+        Worker { mechanism, plane, commands, log, busy_poll }.run()
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Worker<M> {
     pub(crate) plane: DataPlane,
     pub(crate) commands: Commands,
     pub(crate) log: Log,
+    /// How long to look for frames, after the last one, before waiting for them.
+    pub(crate) busy_poll: Duration,
 }
 
 /// Moments of CLOCK_MONOTONIC, in nanoseconds.
@@ -38,6 +40,8 @@ struct Clock {
     tick_at: u64,
     /// When to look for commands next.
     commands_at: u64,
+    /// Until when to look for frames before waiting.
+    poll_until: u64,
     /// Since when the loop has been other than waiting.
     busy_since: u64,
 }
@@ -47,7 +51,7 @@ impl<M: Mechanism> Worker<M> {
     pub(crate) fn run(&mut self) -> End {
         self.mechanism.watch(COMMANDS_TOKEN, self.commands.descriptor());
         let now = monotonic_ns();
-        let mut clock = Clock { tick_at: now, commands_at: now, busy_since: now };
+        let mut clock = Clock { tick_at: now, commands_at: now, poll_until: now, busy_since: now };
         loop {
             let now = monotonic_ns();
             self.plane.counters.header(Header::Heartbeat, now);
@@ -71,7 +75,11 @@ impl<M: Mechanism> Worker<M> {
                     Next::Orphaned => return End::Orphaned,
                 }
             }
-            if idle {
+            if !idle {
+                clock.poll_until = now + nanoseconds(self.busy_poll);
+            } else if now < clock.poll_until {
+                std::hint::spin_loop();
+            } else {
                 self.wait(&mut clock);
             }
             let system_calls = self.mechanism.take_system_calls();

@@ -1,8 +1,9 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, value_parser};
 use mcr_api::control::DEFAULT_CONTROL_PATH;
 use mcr_api::worker::launch::{Io, Scheduling};
 use mcr_core::ids::WorkerId;
@@ -11,6 +12,9 @@ use mcr_sys::process::allowed_cores;
 
 use crate::cores::{self, Cores};
 use crate::exit::{self, Failure};
+
+/// A second: who would look for longer does not want to wait at all.
+const MAX_BUSY_POLL_US: i64 = 1_000_000;
 
 /// Multicast relay daemon: receives UDP datagrams of a group and sends them on to others.
 #[derive(Debug, Parser)]
@@ -31,6 +35,10 @@ pub(crate) struct Args {
     /// How workers are scheduled: fair, or realtime, before every program that is not
     #[arg(long, value_name = "POLICY", default_value_t)]
     scheduling: Scheduling,
+    /// How long workers look for frames, after the last one, before they wait to be woken
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0,
+          value_parser = value_parser!(u32).range(..=MAX_BUSY_POLL_US))]
+    busy_poll_us: u32,
     #[command(subcommand)]
     role: Option<Hidden>,
 }
@@ -48,6 +56,8 @@ enum Hidden {
         io: Io,
         #[arg(long)]
         scheduling: Scheduling,
+        #[arg(long)]
+        busy_poll_us: u32,
         #[arg(long)]
         parent: u32,
     },
@@ -76,10 +86,23 @@ impl Args {
 
     /// Resolves the choices.
     pub(crate) fn into_role(self) -> Result<Role, Failure> {
-        if let Some(Hidden::Worker { worker, core, io, scheduling, parent }) = self.role {
-            let worker = WorkerId(worker);
-            let arguments = mcr_worker::Arguments { worker, core, io, scheduling, parent };
-            return Ok(Role::Worker(arguments));
+        if let Some(Hidden::Worker { worker, core, io, scheduling, busy_poll_us, parent }) =
+            self.role
+        {
+            return Ok(Role::Worker(mcr_worker::Arguments {
+                worker: WorkerId(worker),
+                core,
+                io,
+                scheduling,
+                busy_poll: Duration::from_micros(busy_poll_us.into()),
+                parent,
+            }));
+        }
+        if self.scheduling == Scheduling::Realtime && self.busy_poll_us > 0 {
+            return Err(exit::usage(
+                "--busy-poll-us does not go with --scheduling realtime: the kernel stops real-time \
+                 programs that never wait for 50 ms in each second (sched_rt_runtime_us)",
+            ));
         }
         Ok(Role::Supervisor(Settings {
             config: self.config,
@@ -87,6 +110,7 @@ impl Args {
             cores: cores::resolve(self.cores, allowed_cores()).map_err(exit::usage)?,
             io: self.io,
             scheduling: self.scheduling,
+            busy_poll_us: self.busy_poll_us,
         }))
     }
 }
@@ -116,14 +140,15 @@ mod tests {
 
     #[test]
     fn a_worker_is_what_the_supervisor_starts() {
-        let line = "mcrd worker --worker 1 --core 3 --io poll --scheduling realtime --parent 77";
+        let line = "mcrd worker --worker 1 --core 3 --io poll --scheduling realtime --busy-poll-us 50 --parent 77";
         let args = Args::try_parse_from(line.split(' ')).unwrap();
         let Role::Worker(arguments) = args.into_role().unwrap() else {
             panic!("a worker was asked for");
         };
-        let expected = (WorkerId(1), 3, Io::Poll, Scheduling::Realtime, 77);
-        let mcr_worker::Arguments { worker, core, io, scheduling, parent } = arguments;
-        assert_eq!((worker, core, io, scheduling, parent), expected);
+        let mcr_worker::Arguments { worker, core, io, scheduling, busy_poll, parent } = arguments;
+        assert_eq!((worker, core, parent), (WorkerId(1), 3, 77));
+        assert_eq!((io, scheduling), (Io::Poll, Scheduling::Realtime));
+        assert_eq!(busy_poll, Duration::from_micros(50));
     }
 
     #[test]
@@ -131,6 +156,7 @@ mod tests {
         for line in [
             "mcrd --io fast",
             "mcrd --scheduling now",
+            "mcrd --busy-poll-us 2000000",
             "mcrd --cores 3-1",
             "mcrd extra",
             "mcrd --cores",

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::drift::Position;
 use crate::event::Event;
+use crate::settings::Settings;
 use crate::{log, readiness};
 
 /// The running program, also when its file has been replaced meanwhile.
@@ -33,6 +34,7 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 pub(crate) struct Launcher {
     io: Io,
     scheduling: Scheduling,
+    busy_poll_us: u32,
     events: mpsc::Sender<Event>,
     launched: u64,
 }
@@ -52,8 +54,9 @@ pub(crate) struct Process {
 }
 
 impl Launcher {
-    pub(crate) fn new(io: Io, scheduling: Scheduling, events: mpsc::Sender<Event>) -> Self {
-        Self { io, scheduling, events, launched: 0 }
+    pub(crate) fn new(settings: &Settings, events: mpsc::Sender<Event>) -> Self {
+        let Settings { io, scheduling, busy_poll_us, .. } = *settings;
+        Self { io, scheduling, busy_poll_us, events, launched: 0 }
     }
 
     /// Starts a worker. Its end comes as [`Event::WorkerExited`].
@@ -107,6 +110,7 @@ impl Launcher {
         command.args(["--worker", &worker.to_string(), "--core", &core.to_string()]);
         command.args(["--io", &self.io.to_string()]);
         command.args(["--scheduling", &self.scheduling.to_string()]);
+        command.args(["--busy-poll-us", &self.busy_poll_us.to_string()]);
         command.args(["--parent", &std::process::id().to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mapping = |(parent_fd, child_fd)| FdMapping { parent_fd, child_fd };

@@ -5,6 +5,7 @@
 //! identity, an unharmed set of workers and a clean stop of the daemon.
 #![forbid(unsafe_code)]
 
+mod busy_poll;
 mod client;
 mod configuration;
 mod control;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     suite = membership::trials(suite);
     suite = load::trials(suite);
     suite = egress::trials(suite);
+    suite = busy_poll::trials(suite);
     suite = control::trials(suite);
     suite = client::trials(suite);
     suite = configuration::trials(suite);

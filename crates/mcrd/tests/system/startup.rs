@@ -101,7 +101,8 @@ fn wrong_command_lines() -> Result<()> {
         let ended = refused_start(&namespace, &["--control", text(&control)?, &cores])?;
         ensure!(ended.code == Some(64) && ended.stderr.contains("--cores"), "{list:?}: {ended:?}");
     }
-    for arguments in [&["--io", "fast"][..], &["--dance"], &["dance"], &["--cores"]] {
+    let both = ["--scheduling", "realtime", "--busy-poll-us", "9"];
+    for arguments in [&["--io", "fast"][..], &both, &["--dance"], &["dance"], &["--cores"]] {
         let ended = refused_start(&namespace, arguments)?;
         ensure!(ended.code == Some(64) && !ended.stderr.is_empty(), "{arguments:?}: {ended:?}");
     }
