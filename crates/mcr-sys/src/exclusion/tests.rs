@@ -129,20 +129,17 @@ fn a_local_senders_copy_goes_on() {
         if !tcx_is_there() {
             return;
         }
-        // Where an Ethernet type stands in a frame, this address has the one of IPv4 in a packet
-        // without a link-layer header.
-        let local = "8.0.0.1".parse().unwrap();
-        mcr_lab::address::add_address(namespace, "vb", local, 24).unwrap();
+        let local = std::net::Ipv4Addr::new(10, 0, 0, 1);
+        mcr_lab::address::add_address(namespace, "vb", local.into(), 24).unwrap();
         let mut exclusions = Exclusions::create(ENTRIES).unwrap();
-        let _link = exclusions.attach("vb", ifindex("vb"), LinkHeader::Ethernet).unwrap();
+        // Such a copy has no link-layer header on any interface, so that it can be read like this.
+        let _link = exclusions.attach("vb", ifindex("vb"), LinkHeader::None).unwrap();
         exclusions.set(&taken(ifindex("vb"), GROUP), Fate::Ends).unwrap();
         let member = UdpSocket::bind(GROUP).unwrap();
-        member
-            .join_multicast_v4(&"239.1.1.1".parse().unwrap(), &"8.0.0.1".parse().unwrap())
-            .unwrap();
+        member.join_multicast_v4(&[239, 1, 1, 1].into(), &local).unwrap();
         member.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
-        let sender = socket2::Socket::from(UdpSocket::bind("8.0.0.1:0").unwrap());
-        sender.set_multicast_if_v4(&"8.0.0.1".parse().unwrap()).unwrap();
+        let sender = socket2::Socket::from(UdpSocket::bind((local, 0)).unwrap());
+        sender.set_multicast_if_v4(&local).unwrap();
         UdpSocket::from(sender).send_to(b"to all here", GROUP).unwrap();
         let mut buffer = [0; 100];
         let (length, _) = member.recv_from(&mut buffer).unwrap();
