@@ -10,6 +10,7 @@ mod configuration;
 mod control;
 mod directions;
 mod egress;
+mod exclusive;
 mod fanout;
 mod fixture;
 mod frames;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     suite = membership::trials(suite);
     suite = load::trials(suite);
     suite = egress::trials(suite);
+    suite = exclusive::trials(suite);
     suite = control::trials(suite);
     suite = client::trials(suite);
     suite = configuration::trials(suite);
