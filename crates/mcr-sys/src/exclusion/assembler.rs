@@ -129,7 +129,7 @@ impl Assembler {
     }
 
     /// Reads the lower 16 bits of a register, as loaded from a packet, as a number.
-    pub(super) fn from_network_order(&mut self, register: Register) {
+    pub(super) fn read_network_order(&mut self, register: Register) {
         let code = BPF_ALU | bpf::BPF_END | bpf::BPF_TO_BE;
         self.push(code, (register, Register::R0), 0, 16);
     }
@@ -235,7 +235,7 @@ mod tests {
         let mut asm = Assembler::default();
         asm.apply(Operation::Move, Register::R6, Operand::In(Register::R1));
         asm.apply(Operation::Add, Register::R2, Operand::Value(-40));
-        asm.from_network_order(Register::R8);
+        asm.read_network_order(Register::R8);
         asm.load(Width::Word, Register::R1, Register::R6, 40);
         asm.store(Width::Half, Register::R10, -2, Register::R3);
         asm.store_value(Width::Double, Register::R10, -8, 7);

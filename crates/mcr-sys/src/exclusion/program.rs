@@ -85,7 +85,7 @@ fn tell_version(asm: &mut Assembler, link: LinkHeader, [v4, v6, next]: [Label; 3
         LinkHeader::Ethernet => {
             read_header(asm, Value(ETHERTYPE), 2, next);
             asm.load(Half, R1, R10, HEADER);
-            asm.from_network_order(R1);
+            asm.read_network_order(R1);
             asm.jump_if(R1, Equal, Value(libc::ETH_P_IP), v4);
             asm.jump_if(R1, Equal, Value(libc::ETH_P_IPV6), v6);
         }
@@ -114,11 +114,11 @@ fn read_ipv4(asm: &mut Assembler, ip: i32, next: Label) {
     asm.load(Byte, R1, R10, HEADER + 9);
     asm.jump_if(R1, NotEqual, Value(UDP), next);
     asm.load(Half, R1, R10, HEADER + 6);
-    asm.from_network_order(R1);
+    asm.read_network_order(R1);
     // "More fragments" and the offset.
     asm.jump_if(R1, Common, Value(0x3fff), next);
     asm.load(Half, R8, R10, HEADER + 2);
-    asm.from_network_order(R8);
+    asm.read_network_order(R8);
     asm.jump_if(R8, Less, In(R7), next);
     // R7 becomes where the header ends, R8 where the packet ends, and then what is between.
     asm.apply(Add, R7, Value(ip));
@@ -139,7 +139,7 @@ fn read_ipv6(asm: &mut Assembler, ip: i32, next: Label) {
     asm.load(Byte, R1, R10, HEADER + 6);
     asm.jump_if(R1, NotEqual, Value(UDP), next);
     asm.load(Half, R8, R10, HEADER + 4);
-    asm.from_network_order(R8);
+    asm.read_network_order(R8);
     asm.apply(Move, R7, Value(ip + IPV6_HEADER_BYTES));
     asm.apply(Add, R8, In(R7));
     whole(asm, next);
@@ -153,7 +153,7 @@ fn read_ipv6(asm: &mut Assembler, ip: i32, next: Label) {
 fn read_udp(asm: &mut Assembler, next: Label) {
     read_header(asm, In(R7), UDP_HEADER_BYTES, next);
     asm.load(Half, R1, R10, HEADER + 4);
-    asm.from_network_order(R1);
+    asm.read_network_order(R1);
     asm.jump_if(R1, Less, Value(UDP_HEADER_BYTES), next);
     asm.jump_if(R1, Greater, In(R8), next);
     copy(asm, HEADER + 2, KEY + key::PORT, 2);
