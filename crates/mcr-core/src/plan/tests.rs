@@ -69,8 +69,12 @@ fn execute(actions: &[Action], held: &mut BTreeSet<Resource>) {
 /// The kernel has one place for what a rule takes, and nothing may end that no ring takes.
 fn check_exclusion(new: &Exclusion, held: &BTreeSet<Resource>) {
     let place = |e: &Exclusion| (e.ifindex, e.address, e.port, e.source);
-    let same_place = |resource: &&Resource| matches!(resource, Resource::Exclusion(old) if place(old) == place(new));
-    assert_eq!(held.iter().filter(same_place).count(), 1, "{new:?} is in another's place");
+    let exclusions = held.iter().filter_map(|resource| match resource {
+        Resource::Exclusion(entry) => Some(entry),
+        _ => None,
+    });
+    let there = exclusions.filter(|entry| place(entry) == place(new)).count();
+    assert_eq!(there, 1, "{new:?} is in another's place");
     assert_eq!(rings(held).get(&new.ifindex), Some(&1), "{new:?} ends what no ring takes");
 }
 
