@@ -2,8 +2,8 @@
 //! goes on.
 //!
 //! By a frame's headers and the rules it drops nothing that the forwarding decision would not
-//! take; what it cannot read in a few steps (IPv6 extension headers) it leaves alone. It sees frames
-//! after the packet sockets have, with the outer VLAN tag taken off.
+//! take; what it cannot read in a few steps (IPv6 extension headers) it leaves alone. It sees
+//! frames after the packet sockets have, with the outer VLAN tag taken off.
 //!
 //! What else the decision refuses is refused by it alone, and ends here all the same: a wrong
 //! checksum, which no local socket would see either, an own transmission that came back, a
