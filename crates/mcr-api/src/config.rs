@@ -85,6 +85,8 @@ struct RuleTable {
     #[serde(default, deserialize_with = "source_address")]
     source: Option<IpAddr>,
     outputs: Vec<Spanned<OutputSpec>>,
+    #[serde(default)]
+    exclusive: bool,
 }
 
 /// What is wrong with a rule; without a place, it is the rule as a whole.
@@ -102,6 +104,7 @@ fn rule(table: RuleTable) -> Result<Rule, Misplaced> {
         input: table.input.into_inner(),
         source: table.source,
         outputs: table.outputs.into_iter().map(Spanned::into_inner).collect(),
+        exclusive: table.exclusive,
     };
     Rule::try_from(spec).map_err(|error| Misplaced {
         place: match error.key {
@@ -149,6 +152,7 @@ input = "[ff3e::1234]:5000@eth0"
 outputs = [
     "[ff3e::1235]:5000@eth1,dscp=46",
 ]
+exclusive = true
 "#;
 
     #[test]
@@ -161,6 +165,7 @@ outputs = [
         assert_eq!(video.rule.name.as_ref().unwrap().as_str(), "video");
         assert_eq!(video.rule.outputs[1].options.ttl, 8);
         assert_eq!(v6.rule.outputs[0].options.dscp, 46);
+        assert_eq!((video.rule.exclusive, v6.rule.exclusive), (false, true));
         assert_eq!(Config::parse("", "mcr.toml").unwrap(), Config::default());
     }
 
@@ -189,7 +194,7 @@ outputs = [
         assert_eq!(
             error("source =", "sauce ="),
             "mcr.toml:5: unknown field `sauce`, expected one of `name`, `input`, `source`, \
-             `outputs`"
+             `outputs`, `exclusive`"
         );
         assert_eq!(
             error("\"10.0.0.7\"", "\"ten\""),

@@ -27,6 +27,9 @@ pub struct RuleSpec {
     pub source: Option<IpAddr>,
     /// Where it sends, at least one.
     pub outputs: Vec<OutputSpec>,
+    /// Whether what it takes goes no further in the host's network stack.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
 }
 
 impl TryFrom<RuleSpec> for Rule {
@@ -46,6 +49,7 @@ impl TryFrom<RuleSpec> for Rule {
                 source: spec.source,
             },
             outputs: outputs.collect::<Result<_, _>>()?,
+            exclusive: spec.exclusive,
         };
         rule.check().map_err(whole)?;
         Ok(rule)
@@ -59,6 +63,7 @@ impl From<&Rule> for RuleSpec {
             input: rule.input.endpoint.to_string(),
             source: rule.input.source,
             outputs: rule.outputs.iter().map(OutputSpec::from).collect(),
+            exclusive: rule.exclusive,
         }
     }
 }

@@ -33,6 +33,7 @@ fn rule(number: u32) -> Rule {
         name: None,
         input: InputKey { endpoint: input, source: None },
         outputs: vec![output.into()],
+        exclusive: false,
     }
 }
 

@@ -15,7 +15,9 @@ use std::collections::BTreeSet;
 
 pub use demand::{Demand, Pending, demand, route};
 pub use desired::Desired;
-pub use resource::{EgressKey, IngressKey, Membership, Reservation, Resource, RingClass};
+pub use resource::{
+    EgressKey, Exclusion, Fate, IngressKey, Membership, Reservation, Resource, RingClass,
+};
 
 /// One step towards what is desired.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +89,8 @@ fn arrange<'a>(differing: impl Iterator<Item = &'a Resource>, desired: &Desired)
 enum Phase {
     /// Before the routes change, so that none names sockets that are not there.
     OpenEgress,
+    /// Before the rings go that took what came to nobody else.
+    Include,
     /// Before its successor opens: two rings on one interface would deliver each frame twice.
     CloseIngress,
     /// Before the groups are joined, so that their first datagrams find a ring.
@@ -96,6 +100,9 @@ enum Phase {
     Join,
     /// When whatever takes its place has joined.
     Leave,
+    /// When the rings are there that take what then comes to nobody else, and when no other entry
+    /// is left in its place: that of an interface's old name may be.
+    Exclude,
     /// Last: the routes that named these sockets are gone.
     CloseEgress,
 }
@@ -109,6 +116,8 @@ impl Phase {
             (Resource::Ingress(_), false) => Self::CloseIngress,
             (Resource::Membership(_) | Resource::Reservation(_), true) => Self::Join,
             (Resource::Membership(_) | Resource::Reservation(_), false) => Self::Leave,
+            (Resource::Exclusion(_), true) => Self::Exclude,
+            (Resource::Exclusion(_), false) => Self::Include,
         }
     }
 }

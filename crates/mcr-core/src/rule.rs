@@ -99,6 +99,9 @@ pub struct Rule {
     pub input: InputKey,
     /// Where it sends it, at least one.
     pub outputs: Vec<Output>,
+    /// Whether what it takes goes no further in this host's network stack: neither local listeners
+    /// nor the kernel's routing see it.
+    pub exclusive: bool,
 }
 
 impl Rule {
@@ -131,7 +134,10 @@ impl Rule {
             outputs.sort_unstable();
             outputs
         };
-        self.name == other.name && self.input == other.input && sorted(self) == sorted(other)
+        self.name == other.name
+            && self.input == other.input
+            && self.exclusive == other.exclusive
+            && sorted(self) == sorted(other)
     }
 
     /// Every interface that the rule names, its input's first.
@@ -227,6 +233,7 @@ mod tests {
             name: None,
             input: InputKey { endpoint: input.parse().unwrap(), source: None },
             outputs: outputs.iter().map(|o| o.parse::<Endpoint>().unwrap().into()).collect(),
+            exclusive: false,
         }
     }
 
@@ -273,6 +280,14 @@ mod tests {
         let other = rule("239.1.1.1:5000@eth0", &["10.0.0.2:1@eth1", "10.0.0.1:1@eth1"]);
         assert!(one.is_identical(&other));
         assert!(!one.is_identical(&rule("239.1.1.1:5000@eth0", &["10.0.0.1:1@eth1"])));
+    }
+
+    #[test]
+    fn an_exclusive_rule_is_another() {
+        let shared = rule("239.1.1.1:5000@eth0", &["10.0.0.1:1@eth1"]);
+        let exclusive = Rule { exclusive: true, ..shared.clone() };
+        assert!(!shared.is_identical(&exclusive) && !exclusive.is_identical(&shared));
+        assert!(exclusive.is_identical(&exclusive.clone()));
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod histogram;
 pub mod identity;
 pub mod igmp;
 pub mod interface_counters;
+pub mod kernel;
 pub mod limits;
 pub mod link;
 pub mod namespace;

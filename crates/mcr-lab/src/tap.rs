@@ -68,7 +68,17 @@ pub struct RawTap {
 impl RawTap {
     /// Begins to listen; frames that pass after this returns are seen.
     pub fn open(namespace: &Namespace, ifname: &str) -> Result<Self> {
-        let socket = packet_socket::open(namespace, ifname, Some(SockProtocol::EthAll))?;
+        Self::open_for(namespace, ifname, SockProtocol::EthAll)
+    }
+
+    /// Like [`Self::open`], for the IPv4 packets that got past the ingress hooks (tc, netfilter)
+    /// into the host's network stack, be they for it or not.
+    pub fn behind_ingress(namespace: &Namespace, ifname: &str) -> Result<Self> {
+        Self::open_for(namespace, ifname, SockProtocol::EthIp)
+    }
+
+    fn open_for(namespace: &Namespace, ifname: &str, protocol: SockProtocol) -> Result<Self> {
+        let socket = packet_socket::open(namespace, ifname, Some(protocol))?;
         widen_receive_buffer(&socket)?;
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         let poll = TimeVal::new(0, limits::RECEIVE_POLL.as_micros() as i64);

@@ -66,6 +66,10 @@ pub(crate) const RETRIES_PER_TICK: usize = 256;
 /// up to 1 KiB of payload), for one output.
 pub(crate) const SEND_BUFFER_BYTES: usize = 4_096 * 1_024;
 
+/// Entries of the table of what ends at the ingress: one for each rule, and one more while all move
+/// to a new state of their interfaces.
+pub(crate) const EXCLUSIONS: u32 = 2 * mcr_core::limits::RULES as u32;
+
 /// Keys around a new destination that a filter lets in when destinations come faster than filters
 /// can be made: what a /24 holds.
 pub(crate) const FILTER_BLOCK: u32 = 256;

@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 
 use mcr_core::ids::{RuleId, WorkerId};
 use mcr_core::interfaces::{Interface, Interfaces};
-use mcr_core::plan::{self, Action, Demand, Plan, Resource};
+use mcr_core::plan::{self, Action, Demand, Fate, Plan, Resource};
 use mcr_core::route::Route;
 use mcr_core::rule::Rule;
 use mcr_core::rule_set::{Added, DeclaredRule, Refused};
 use mcr_sys::ledger::LedgerReader;
 use tracing::{debug, info};
 
-use crate::resources::Refusal;
+use crate::resources::exclusion::Exclusions;
+use crate::resources::{Addresses, Refusal};
 use crate::state::State;
 use crate::stats::reading::RuleTally;
 use crate::stats::report;
@@ -100,9 +101,11 @@ impl State {
         }
     }
 
-    /// Leaves every group, so that the network stops sending.
+    /// Leaves every group, so that the network stops sending, and keeps nothing from this host's
+    /// own network stack any more.
     pub(crate) fn leave_all(&mut self) {
-        self.addresses = crate::resources::Addresses::default();
+        self.addresses = Addresses::default();
+        self.exclusions = Exclusions::default();
     }
 
     fn reconcile_rule(&mut self, id: RuleId, workers: &mut Workers) {
@@ -168,6 +171,13 @@ impl State {
                 self.holdings.open_ingress(key, mtu)?
             }
             Resource::Egress(key) => self.holdings.open_egress(key)?,
+            Resource::Exclusion(entry) => {
+                let received = self.holdings.ingresses.is_open_on(entry.ifindex);
+                if entry.fate == Fate::Ends && !received {
+                    return Err(Refusal::NotReceived(entry.interface.clone()));
+                }
+                return self.exclusions.make(entry);
+            }
         };
         workers.announce(change, &self.holdings);
         Ok(())
@@ -185,6 +195,7 @@ impl State {
                 change
             }),
             Resource::Egress(key) => self.holdings.close_egress(key),
+            Resource::Exclusion(entry) => return self.exclusions.remove(entry),
         };
         if let Some(change) = change {
             workers.announce(change, &self.holdings);

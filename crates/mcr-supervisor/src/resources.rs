@@ -2,14 +2,18 @@
 
 mod admission;
 pub(crate) mod egress;
+pub(crate) mod exclusion;
 pub(crate) mod ingress;
 pub(crate) mod problems;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
+use mcr_core::endpoint::InterfaceName;
+use mcr_core::interfaces::LinkLayer;
 use mcr_core::plan::{Membership, Reservation};
 use mcr_sys::SetupError;
+use mcr_sys::filter::LinkHeader;
 use mcr_sys::membership::{self, MembershipPool};
 use mcr_sys::reservation::PortReservation;
 use tracing::debug;
@@ -23,6 +27,15 @@ pub(crate) enum Refusal {
     /// A limit of MCR's own.
     #[error("no more than {0} can be held at a time: remove rules that use others")]
     Full(String),
+    /// The kernel refused to end at the ingress what a rule takes.
+    #[error(
+        "exclusive is not in force: {0}; until it is, this host's own network stack also sees what \
+         the rule takes"
+    )]
+    NotExclusive(SetupError),
+    /// Without a ring, what ends at the ingress would come to nobody.
+    #[error("exclusive is not in force: nothing is received on {0}")]
+    NotReceived(InterfaceName),
 }
 
 /// Memberships and reservations: held by the supervisor alone, no worker knows of them.
@@ -56,6 +69,14 @@ impl Addresses {
 
     pub(crate) fn free(&mut self, reservation: &Reservation) {
         self.reservations.remove(reservation);
+    }
+}
+
+/// What stands before the IP header, in the kernel layer's words.
+fn link_header(link: LinkLayer) -> LinkHeader {
+    match link {
+        LinkLayer::Ethernet => LinkHeader::Ethernet,
+        LinkLayer::Ip => LinkHeader::None,
     }
 }
 

@@ -10,6 +10,7 @@ use mcr_core::rule_set::{DeclaredRule, RuleSet};
 
 use crate::holdings::Holdings;
 use crate::resources::Addresses;
+use crate::resources::exclusion::Exclusions;
 use crate::resources::problems::Problems;
 use crate::stats::retained::Retained;
 use crate::unreachable::UnreachableCounts;
@@ -28,6 +29,7 @@ pub(crate) struct State {
     pub(crate) held: BTreeSet<Resource>,
     pub(crate) problems: Problems,
     pub(crate) addresses: Addresses,
+    pub(crate) exclusions: Exclusions,
     pub(crate) holdings: Holdings,
     /// Counters that no ledger holds.
     pub(crate) retained: Retained,
@@ -45,6 +47,7 @@ impl State {
             held: BTreeSet::new(),
             problems: Problems::default(),
             addresses: Addresses::default(),
+            exclusions: Exclusions::default(),
             holdings: Holdings::new(cores.to_vec()),
             retained: Retained::default(),
             unreachable: UnreachableCounts::default(),

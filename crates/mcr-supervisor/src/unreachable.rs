@@ -108,7 +108,7 @@ mod tests {
     fn rule(output: &str) -> Rule {
         let endpoint = |text: &str| text.parse::<Endpoint>().unwrap();
         let input = InputKey { endpoint: endpoint("239.0.0.1:1@eth0"), source: None };
-        Rule { name: None, input, outputs: vec![endpoint(output).into()] }
+        Rule { name: None, input, outputs: vec![endpoint(output).into()], exclusive: false }
     }
 
     fn report(from: &str, to: &str) -> Unreachable {

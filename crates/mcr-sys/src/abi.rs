@@ -1,6 +1,8 @@
 //! Kernel structures and constants that libc lacks or gives in another type than the calls take,
 //! each with its header. What libc has is used from there.
 
+pub(crate) mod bpf;
+
 // The layout on which the wrappers of libc's own types rely (linux/if_packet.h, linux/filter.h).
 const _: () = {
     assert!(size_of::<libc::tpacket_req>() == 16);

@@ -1,9 +1,9 @@
 //! MCR's kernel layer: the only crate with unsafe code, behind safe functions.
 //!
 //! The supervisor's side makes sockets and holds them ([`packet`], [`membership`],
-//! [`reservation`], [`udp`], [`icmp`]); a worker reads frames in place ([`ring`]) and sends them
-//! on ([`gather`], [`send`]) by [`uring`] or [`poll`]; both sides share [`seqpacket`], [`ledger`]
-//! and [`process`].
+//! [`reservation`], [`udp`], [`icmp`]) and ends at an interface's ingress what exclusive rules take
+//! ([`exclusion`]); a worker reads frames in place ([`ring`]) and sends them on ([`gather`],
+//! [`send`]) by [`uring`] or [`poll`]; both sides share [`seqpacket`], [`ledger`] and [`process`].
 //!
 //! What the kernel will touch later is owned by the object that asked it to.
 
@@ -11,6 +11,7 @@ mod abi;
 #[cfg(feature = "lab")]
 pub mod allocations;
 mod error;
+pub mod exclusion;
 pub mod filter;
 pub mod gather;
 pub mod icmp;

@@ -52,3 +52,7 @@ pub(crate) const SENDS_AT_ONCE: u32 = 512;
 /// Completions that may wait to be reaped: those of all sends, of a watch on each of 256 ingress
 /// rings and on the command socket, rounded to a power of two.
 pub(crate) const COMPLETIONS_AT_ONCE: u32 = (SENDS_AT_ONCE + 256 + 1).next_power_of_two();
+
+/// What the verifier may say of a program that it refuses: its last lines name the instruction,
+/// and this holds those of programs of some hundred instructions.
+pub(crate) const VERIFIER_LOG_BYTES: usize = 64 * 1024;

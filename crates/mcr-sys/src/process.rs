@@ -56,8 +56,8 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
 }
 
 /// Has the calling thread run before all that is not real-time (`SCHED_FIFO` at the lowest
-/// priority, `sched(7)`), so that neither other programs nor the kernel's own soft-interrupt thread keep it
-/// waiting when it wakes. Real-time threads leave the others 5 % of a core
+/// priority, `sched(7)`), so that neither other programs nor the kernel's own soft-interrupt
+/// thread keep it waiting when it wakes. Real-time threads leave the others 5 % of a core
 /// (`sched_rt_runtime_us`, and from Linux 6.12 the fair server).
 pub fn set_realtime_scheduling() -> Result<(), SetupError> {
     // SAFETY: it only computes.

@@ -67,6 +67,10 @@ pub(crate) struct Add {
     /// A name for the rule.
     #[arg(long)]
     name: Option<String>,
+    /// Keep what it takes from the host's own network stack: no local program and no routing of the
+    /// kernel's sees it (Linux 6.6).
+    #[arg(long)]
+    exclusive: bool,
 }
 
 impl Action {
@@ -90,6 +94,7 @@ impl Add {
             input: self.input.clone(),
             source: self.source,
             outputs: self.to.iter().cloned().map(OutputSpec::Text).collect(),
+            exclusive: self.exclusive,
         }
     }
 }
@@ -121,6 +126,7 @@ mod tests {
             "--to",
             "10.9.0.4:7000@eth2",
             "--name=video",
+            "--exclusive",
             "--json",
             "--control=/tmp/c",
         ]);
@@ -130,6 +136,7 @@ mod tests {
             panic!("{args:?} adds a rule");
         };
         assert_eq!(rule.name.as_deref(), Some("video"));
+        assert!(rule.exclusive);
         assert_eq!(rule.input, "239.1.1.1:5000@eth0");
         assert_eq!(rule.source, Some("10.0.0.7".parse().unwrap()));
         let outputs = ["239.2.2.2:6000@eth1,ttl=8", "10.9.0.4:7000@eth2"];

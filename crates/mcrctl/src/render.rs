@@ -127,10 +127,13 @@ fn rules(answer: &Rules) -> String {
 
 fn rule(status: &RuleStatus) -> [String; 5] {
     let rule = &status.rule;
-    let input = match rule.source {
-        Some(source) => format!("{}\nfrom {source}", rule.input),
-        None => rule.input.clone(),
-    };
+    let mut input = rule.input.clone();
+    if let Some(source) = rule.source {
+        write!(input, "\nfrom {source}").expect("a String takes all");
+    }
+    if rule.exclusive {
+        input += "\nexclusive";
+    }
     let outputs: Vec<_> = rule.outputs.iter().map(output).collect();
     [
         status.id.to_string(),

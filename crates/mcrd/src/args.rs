@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_worker_is_what_the_supervisor_starts() {
-        let line = "mcrd worker --worker 1 --core 3 --io poll --scheduling realtime --busy-poll-us 50 --parent 77";
+        let line = "mcrd worker --worker 1 --core 3 --io poll --scheduling realtime \
+                    --busy-poll-us 50 --parent 77";
         let args = Args::try_parse_from(line.split(' ')).unwrap();
         let Role::Worker(arguments) = args.into_role().unwrap() else {
             panic!("a worker was asked for");

@@ -46,7 +46,7 @@ pub struct Added {
     pub applied: bool,
     /// Whether it can relay.
     pub state: RuleState,
-    /// What keeps it or one of its outputs from relaying.
+    /// What keeps it or one of its outputs from relaying, or from being exclusive.
     pub problems: Vec<String>,
 }
 
@@ -76,7 +76,8 @@ pub struct RuleStatus {
     pub rule: RuleSpec,
     /// Whether it can relay.
     pub state: RuleState,
-    /// What keeps it or one of its outputs from relaying; may be there in either state.
+    /// What keeps it or one of its outputs from relaying, or from being exclusive; may be there in
+    /// either state.
     pub problems: Vec<String>,
 }
 

@@ -13,6 +13,7 @@ fn video() -> RuleSpec {
         input: "239.1.1.1:5000@eth0".into(),
         source: None,
         outputs: vec![OutputSpec::Text("239.2.2.2:6000@eth1".into())],
+        exclusive: false,
     }
 }
 

@@ -22,6 +22,7 @@ fn refusal(output: &str) -> String {
         input: "239.1.1.1:5000@eth0".into(),
         source: None,
         outputs: vec![OutputSpec::Text(output.into())],
+        exclusive: false,
     };
     Rule::try_from(spec).unwrap_err().to_string()
 }
@@ -61,6 +62,22 @@ fn an_output_is_written_as_short_as_it_can_be() {
 }
 
 #[test]
+fn exclusive_is_written_where_it_holds() {
+    let exclusive = concat!(
+        r#"{"input":"239.1.1.1:5000@eth0","#,
+        r#""outputs":["239.2.2.2:6000@eth1"],"exclusive":true}"#
+    );
+    let rule = rule(exclusive).unwrap();
+    assert!(rule.exclusive);
+    assert_eq!(serde_json::to_string(&RuleSpec::from(&rule)).unwrap(), exclusive);
+    let error = |value: &str| {
+        let json = exclusive.replace("true", value);
+        serde_json::from_str::<RuleSpec>(&json).unwrap_err().to_string()
+    };
+    assert!(error("1").contains("expected a boolean"), "{}", error("1"));
+}
+
+#[test]
 fn a_wrong_output_is_named_with_the_remedy() {
     assert_eq!(
         refusal("239.2.2.2@eth1"),
@@ -94,7 +111,8 @@ fn a_wrong_form_is_named() {
     contains(&format!("{{{input}}}"), "missing field `outputs`");
     contains(
         &format!(r#"{{{input},"outputs":[],"src":"10.0.0.1"}}"#),
-        "unknown field `src`, expected one of `name`, `input`, `source`, `outputs`",
+        "unknown field `src`, expected one of `name`, `input`, `source`, `outputs`, \
+         `exclusive`",
     );
     contains(
         &format!(r#"{{{input},"outputs":[7]}}"#),
@@ -145,10 +163,12 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     let name = proptest::option::of("[a-z0-9\"-]{1,64}");
     let source = proptest::option::of(any_address());
     let outputs = proptest::collection::vec(any_output(), 1..5);
-    (name, any_endpoint(), source, outputs).prop_map(|(name, endpoint, source, outputs)| Rule {
+    let rule = (name, any_endpoint(), source, outputs, any::<bool>());
+    rule.prop_map(|(name, endpoint, source, outputs, exclusive)| Rule {
         name: name.and_then(|name| name.parse::<RuleName>().ok()),
         input: InputKey { endpoint, source },
         outputs,
+        exclusive,
     })
 }
 

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::resource::{EgressKey, IngressKey, Membership, Reservation, Resource, RingClass};
+use super::resource::{
+    EgressKey, Exclusion, Fate, IngressKey, Membership, Reservation, Resource, RingClass,
+};
 use crate::endpoint::{Endpoint, InterfaceName};
 use crate::ids::{EgressId, OutputSlot};
 use crate::interfaces::{Interface, Interfaces, LinkLayer};
@@ -61,7 +63,7 @@ pub fn demand(rule: &Rule, interfaces: &Interfaces) -> Demand {
     let mut demand = Demand::default();
     match ingress_of(&rule.input, interfaces) {
         Ok((interface, link)) => {
-            demand.take_input(&rule.input, interface, link);
+            demand.take_input(rule, interface, link);
             demand.take_outputs(rule, interfaces);
         }
         Err(pending) => {
@@ -79,7 +81,8 @@ pub fn demand(rule: &Rule, interfaces: &Interfaces) -> Demand {
 }
 
 impl Demand {
-    fn take_input(&mut self, input: &InputKey, interface: &Interface, link: LinkLayer) {
+    fn take_input(&mut self, rule: &Rule, interface: &Interface, link: LinkLayer) {
+        let input = &rule.input;
         let Endpoint { address, port, .. } = input.endpoint;
         self.resources.push(if address.is_multicast() {
             Resource::Membership(Membership {
@@ -108,6 +111,19 @@ impl Demand {
             link,
             class: RingClass::for_mtu(interface.mtu),
         }));
+        let fate = if rule.exclusive { Fate::Ends } else { Fate::GoesOn };
+        // Without an entry it goes on, too, unless one for any source says otherwise.
+        if fate == Fate::Ends || input.source.is_some() {
+            self.resources.push(Resource::Exclusion(Exclusion {
+                ifindex: interface.index,
+                interface: interface.name.clone(),
+                link,
+                address,
+                port,
+                source: input.source,
+                fate,
+            }));
+        }
     }
 
     fn take_outputs(&mut self, rule: &Rule, interfaces: &Interfaces) {

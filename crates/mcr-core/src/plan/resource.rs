@@ -21,6 +21,9 @@ pub enum Resource {
     Ingress(IngressKey),
     /// For outputs: a UDP socket for each worker.
     Egress(EgressKey),
+    /// For an exclusive input, and for one of a single source, which may be the exception to an
+    /// exclusive one of any source.
+    Exclusion(Exclusion),
 }
 
 /// Being a member of a group on an interface (IGMP, RFC 3376; MLD, RFC 3810).
@@ -59,6 +62,34 @@ pub struct IngressKey {
     pub link: LinkLayer,
     /// The size of its rings.
     pub class: RingClass,
+}
+
+/// An entry in the kernel that says how a frame fares behind the rings that have taken it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Exclusion {
+    /// The interface.
+    pub ifindex: IfIndex,
+    /// Its name.
+    pub interface: InterfaceName,
+    /// What its frames start with.
+    pub link: LinkLayer,
+    /// The input's address.
+    pub address: IpAddr,
+    /// The input's UDP port.
+    pub port: u16,
+    /// The one source that it is about; `None` is any.
+    pub source: Option<IpAddr>,
+    /// How the frame fares.
+    pub fate: Fate,
+}
+
+/// How a frame that a rule takes fares in the host's network stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fate {
+    /// It ends at the ingress: the rule is exclusive.
+    Ends,
+    /// It goes on, even where those of other sources end: the rule is not exclusive.
+    GoesOn,
 }
 
 /// What makes one set of egress sockets differ from another.

@@ -27,6 +27,7 @@ fn rule(input: &str, outputs: &[&str]) -> Rule {
         name: None,
         input: InputKey { endpoint: input.parse().unwrap(), source: None },
         outputs: outputs.iter().map(output).collect(),
+        exclusive: false,
     }
 }
 
@@ -53,12 +54,28 @@ fn execute(actions: &[Action], held: &mut BTreeSet<Resource>) {
             Action::Release(resource) => assert!(held.remove(resource), "released twice"),
             Action::Acquire(resource) => {
                 assert!(held.insert(resource.clone()), "acquired twice");
-                if let Resource::Ingress(key) = resource {
-                    assert_eq!(rings(held).get(&key.ifindex), Some(&1), "frames seen twice");
+                match resource {
+                    Resource::Ingress(key) => {
+                        assert_eq!(rings(held).get(&key.ifindex), Some(&1), "frames seen twice");
+                    }
+                    Resource::Exclusion(new) => check_exclusion(new, held),
+                    _ => {}
                 }
             }
         }
     }
+}
+
+/// The kernel has one place for what a rule takes, and nothing may end that no ring takes.
+fn check_exclusion(new: &Exclusion, held: &BTreeSet<Resource>) {
+    let place = |e: &Exclusion| (e.ifindex, e.address, e.port, e.source);
+    let exclusions = held.iter().filter_map(|resource| match resource {
+        Resource::Exclusion(entry) => Some(entry),
+        _ => None,
+    });
+    let there = exclusions.filter(|entry| place(entry) == place(new)).count();
+    assert_eq!(there, 1, "{new:?} is in another's place");
+    assert_eq!(rings(held).get(&new.ifindex), Some(&1), "{new:?} ends what no ring takes");
 }
 
 /// How many ingress resources each interface number has.
@@ -101,6 +118,16 @@ fn a_rule_needs_membership_ring_and_sockets() {
             class: RingClass::Small,
         }),
         Resource::Egress(egress.clone()),
+        // The exception, should another rule take the group from any source, and exclusively.
+        Resource::Exclusion(Exclusion {
+            ifindex: IfIndex(2),
+            interface: "in".parse().unwrap(),
+            link: LinkLayer::Ethernet,
+            address: [239, 1, 1, 1].into(),
+            port: 5000,
+            source: rule.input.source,
+            fate: Fate::GoesOn,
+        }),
     ];
     let demand = demand(&rule, &interfaces);
     assert_eq!((&demand.resources[..], &demand.pending[..]), (&expected[..], &[][..]));
@@ -125,6 +152,33 @@ fn a_unicast_input_is_reserved() {
         port: 5000,
     });
     assert!(demand.resources.contains(&reservation));
+}
+
+/// The entries that a rule asks for, as source and fate.
+fn exclusions(rule: &Rule, interfaces: &Interfaces) -> Vec<(bool, Fate)> {
+    let resources = demand(rule, interfaces).resources;
+    let exclusions = resources.iter().filter_map(|resource| match resource {
+        Resource::Exclusion(entry) => Some((entry.source.is_some(), entry.fate)),
+        _ => None,
+    });
+    exclusions.collect()
+}
+
+#[test]
+fn only_an_exclusive_rule_ends_what_it_takes() {
+    let up = interface(2, "in", &["10.0.0.1"]);
+    let down = Interface { up: false, ..up.clone() };
+    let (up, down) = ([up].into_iter().collect(), [down].into_iter().collect());
+    let mut rule = rule("239.1.1.1:5000@in", &["239.2.2.2:6000@in"]);
+    assert_eq!(exclusions(&rule, &up), []);
+    rule.exclusive = true;
+    assert_eq!(exclusions(&rule, &up), [(false, Fate::Ends)]);
+    assert_eq!(exclusions(&rule, &down), [], "nothing is taken there");
+    assert_eq!(exclusions(&rule, &Interfaces::default()), []);
+    rule.input.source = Some([10, 9, 9, 9].into());
+    assert_eq!(exclusions(&rule, &up), [(true, Fate::Ends)]);
+    rule.exclusive = false;
+    assert_eq!(exclusions(&rule, &up), [(true, Fate::GoesOn)]);
 }
 
 #[test]
@@ -240,7 +294,8 @@ fn keys_hold_all_that_sockets_depend_on() {
 
 #[test]
 fn steps_stand_in_the_order_that_loses_nothing() {
-    let rule = rule("239.1.1.1:5000@in", &["10.0.0.9:1@in"]);
+    let shared = rule("239.1.1.1:5000@in", &["10.0.0.9:1@in"]);
+    let rule = Rule { exclusive: true, ..shared };
     let before = interface(2, "in", &["10.0.0.1"]);
     let after = Interface { mtu: 9000, index: IfIndex(4), ..before.clone() };
     let old = demand(&rule, &[before].into_iter().collect());
@@ -258,14 +313,17 @@ fn steps_stand_in_the_order_that_loses_nothing() {
     let ring = |resource: &Resource| matches!(resource, Resource::Ingress(_));
     let group = |resource: &Resource| matches!(resource, Resource::Membership(_));
     let sockets = |resource: &Resource| matches!(resource, Resource::Egress(_));
+    let entry = |resource: &Resource| matches!(resource, Resource::Exclusion(_));
     assert_eq!(plan.before_routes, [Action::Acquire(place(&new.resources, sockets))]);
     assert_eq!(
         plan.after_routes,
         [
+            Action::Release(place(&old.resources, entry)),
             Action::Release(place(&old.resources, ring)),
             Action::Acquire(place(&new.resources, ring)),
             Action::Acquire(place(&new.resources, group)),
             Action::Release(place(&old.resources, group)),
+            Action::Acquire(place(&new.resources, entry)),
             Action::Release(place(&old.resources, sockets)),
         ]
     );

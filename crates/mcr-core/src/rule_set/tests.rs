@@ -9,6 +9,7 @@ fn rule(input: &str, outputs: &[&str]) -> Rule {
         name: None,
         input: InputKey { endpoint: input.parse().unwrap(), source: None },
         outputs: outputs.iter().map(output).collect(),
+        exclusive: false,
     }
 }
 

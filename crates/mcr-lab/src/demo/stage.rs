@@ -127,6 +127,7 @@ pub(super) fn rule() -> RuleSpec {
         input: input(),
         source: None,
         outputs: OUTPUTS.map(|output| OutputSpec::Text(output.endpoint())).to_vec(),
+        exclusive: false,
     }
 }
 

@@ -8,8 +8,9 @@ use std::net::IpAddr;
 
 use mcr_core::admission::{Admission, Interval, WantedDestinations};
 use mcr_core::interfaces::LinkLayer;
-use mcr_sys::filter::{self, LinkHeader, Program};
+use mcr_sys::filter::{self, Program};
 
+use super::link_header;
 use crate::limits;
 
 /// What is wanted on an interface and what its filter lets in.
@@ -70,10 +71,7 @@ impl InterfaceAdmission {
             ports: interval.ports.clone(),
         };
         let admission = filter::Admission {
-            link: match link {
-                LinkLayer::Ethernet => LinkHeader::Ethernet,
-                LinkLayer::Ip => LinkHeader::None,
-            },
+            link: link_header(link),
             v4: self.admitted.v4.iter().map(interval).collect(),
             v6: self.admitted.v6.iter().map(interval).collect(),
         };

@@ -91,6 +91,11 @@ impl Ingresses {
         Some(set.ring)
     }
 
+    /// Whether frames of the interface are taken.
+    pub(crate) fn is_open_on(&self, ifindex: IfIndex) -> bool {
+        self.by_key.keys().any(|key| key.ifindex == ifindex)
+    }
+
     pub(crate) fn give_back_place(&mut self, place: usize) {
         let place = place as u32;
         self.places.give_back(place..place + 1);

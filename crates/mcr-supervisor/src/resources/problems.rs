@@ -71,7 +71,9 @@ fn on(resource: &Resource) -> String {
     match resource {
         Resource::Ingress(key) => format!("receiving on {}: ", key.interface),
         Resource::Egress(key) => format!("sending on {}: ", key.interface),
-        Resource::Membership(_) | Resource::Reservation(_) => String::new(),
+        Resource::Membership(_) | Resource::Reservation(_) | Resource::Exclusion(_) => {
+            String::new()
+        }
     }
 }
 

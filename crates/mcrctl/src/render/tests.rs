@@ -32,6 +32,7 @@ fn rules_are_listed() {
         "id": 12,
         "input": "[ff3e::1234]:5000@eth0",
         "outputs": ["[ff3e::1235]:5000@eth1"],
+        "exclusive": true,
         "state": "pending",
         "problems": [],
     });
@@ -42,6 +43,7 @@ ID  NAME   STATE    INPUT                   OUTPUTS
  7  video  active   239.1.1.1:5000@eth0     239.2.2.2:6000@eth1
                     from 10.0.0.7           10.9.0.4:7000@eth2,ttl=8,source-port=5000,loop
 12         pending  [ff3e::1234]:5000@eth0  [ff3e::1235]:5000@eth1
+                    exclusive
 rule 7: eth2 does not exist
 "
     );

@@ -273,13 +273,14 @@ fn know_neighbours(net: &RelayTopology) -> Result<()> {
     Ok(())
 }
 
-/// A rule without name and source.
+/// A rule without name and source, not exclusive.
 pub(crate) fn rule(input: SocketAddr, ifname: &str, outputs: &[String]) -> RuleSpec {
     RuleSpec {
         name: None,
         input: endpoint(input, ifname),
         source: None,
         outputs: outputs.iter().cloned().map(OutputSpec::Text).collect(),
+        exclusive: false,
     }
 }
 

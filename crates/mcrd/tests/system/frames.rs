@@ -34,7 +34,7 @@ fn output(variant: Variant) -> SocketAddr {
 }
 
 /// A frame from the unroutable source to the group.
-fn frame(variant: Variant) -> FrameBuilder {
+pub(crate) fn frame(variant: Variant) -> FrameBuilder {
     let source = SocketAddr::new(variant.family.source(0), 4000);
     FrameBuilder::udp(source, input(variant))
 }

@@ -11,6 +11,7 @@ mod configuration;
 mod control;
 mod directions;
 mod egress;
+mod exclusive;
 mod fanout;
 mod fixture;
 mod frames;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     suite = load::trials(suite);
     suite = egress::trials(suite);
     suite = busy_poll::trials(suite);
+    suite = exclusive::trials(suite);
     suite = control::trials(suite);
     suite = client::trials(suite);
     suite = configuration::trials(suite);

@@ -42,13 +42,15 @@ fn output() -> impl Strategy<Value = Output> {
 fn any_rule() -> impl Strategy<Value = Rule> {
     let source = prop::option::weighted(0.3, 1..3_u8);
     let outputs = prop::collection::vec(output(), 1..5);
-    (endpoint(), source, outputs).prop_map(|(endpoint, source, outputs)| Rule {
+    let rule = (endpoint(), source, outputs, any::<bool>());
+    rule.prop_map(|(endpoint, source, outputs, exclusive)| Rule {
         name: None,
         input: InputKey {
             source: source.filter(|_| endpoint.address.is_ipv4()).map(|s| [10, 9, 9, s].into()),
             endpoint,
         },
         outputs,
+        exclusive,
     })
 }
 

@@ -23,10 +23,12 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     let source = prop::option::weighted(0.3, 1..3_u8);
     let name = prop::option::weighted(0.3, "[a-c]");
     let outputs = prop::collection::vec(endpoint().prop_map(Output::from), 0..4);
-    (name, endpoint(), source, outputs).prop_map(|(name, endpoint, source, outputs)| Rule {
+    let rule = (name, endpoint(), source, outputs, any::<bool>());
+    rule.prop_map(|(name, endpoint, source, outputs, exclusive)| Rule {
         name: name.map(|name| name.parse().unwrap()),
         input: InputKey { endpoint, source: source.map(|last| [10, 0, 0, last].into()) },
         outputs,
+        exclusive,
     })
 }
 

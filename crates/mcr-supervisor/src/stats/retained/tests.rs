@@ -52,7 +52,7 @@ fn a_dead_workers_counters_stay_and_its_unread_frames_are_drops() {
     let mut rules = RuleSet::default();
     let input = InputKey { endpoint: endpoint("239.0.0.1:1@eth0"), source: None };
     let outputs = vec![endpoint("239.0.0.2:1@eth1").into()];
-    let id = rules.add(Rule { name: None, input, outputs }).unwrap().id;
+    let id = rules.add(Rule { name: None, input, outputs, exclusive: false }).unwrap().id;
     let record = Record::rule(rules.get(id).unwrap().slot);
     writer[record.tag()].store(id.0, Ordering::Relaxed);
     writer[record.of_rule(RuleCounter::Packets)].store(5, Ordering::Relaxed);
