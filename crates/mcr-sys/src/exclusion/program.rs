@@ -7,7 +7,7 @@
 //!
 //! What else the decision refuses is refused by it alone, and ends here all the same: a wrong
 //! checksum, which no local socket would see either, an own transmission that came back, a
-//! super-frame, and what a ring's slot cut short.
+//! super-frame that cannot be taken apart, and what a ring's slot cut short.
 
 use super::assembler::{Assembler, Label, Operand, Operation, Register, Test, Width};
 use super::table::{KEY_BYTES, key};

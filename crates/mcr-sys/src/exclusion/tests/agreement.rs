@@ -2,7 +2,7 @@
 //! else: both are asked about the same frames.
 
 use super::*;
-use mcr_core::forward::{ChecksumStatus, Frame, forward};
+use mcr_core::forward::{ChecksumStatus, Coalescing, Frame, forward};
 use mcr_core::ids::{IfIndex, RuleSlot};
 use mcr_core::interfaces::LinkLayer;
 use mcr_core::route::RouteKey;
@@ -106,7 +106,7 @@ fn seen(bytes: &[u8], link: LinkLayer) -> Frame<'_> {
         link,
         checksum: ChecksumStatus::Valid,
         vlan_tagged: false,
-        coalesced: false,
+        coalescing: Coalescing::Single,
     }
 }
 
