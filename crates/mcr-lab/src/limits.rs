@@ -120,6 +120,23 @@ pub const BENCH_CATCH_UP: Duration = Duration::from_micros(500);
 /// it, so this holds a whole backlog of 1,000 and a full ring of 4,096 frames, jumbo ones too.
 pub const BENCH_SEND_BUFFER_BYTES: usize = (1_000 + 4_096) * 16 * 1024;
 
+/// Frames in the ring of the benchmark's generator: a backlog of 1,000 at the relay, all that the
+/// relay has taken from it but not let go of, and room to spare.
+pub const BENCH_SEND_SLOTS: u32 = 4 * 1024;
+
+/// Frames of one datagram that the benchmark's sink may be behind by: 8 ms at a million a second.
+pub const BENCH_SINK_SLOTS: u32 = 8 * 1024;
+
+/// Bytes that the sink keeps of a frame: all headers, and the payload's own.
+pub const BENCH_SINK_KEPT_BYTES: u32 = 14 + 20 + 8 + 24;
+
+/// Super-frames that the sink may be behind by, which it keeps whole for their up to 64 stamps: at
+/// a million datagrams a second in runs of 20 that is 10 ms.
+pub const BENCH_SINK_RUNS: u32 = 512;
+
+/// A slot for a super-frame: 64 segments of 1,000 bytes or 44 of 1,472, and all headers.
+pub const BENCH_RUN_SLOT_BYTES: u32 = 64 * 1024;
+
 /// The shortest pause that the generator sleeps through; a sleep ends some 60 µs late.
 pub const BENCH_SLEEP_MARGIN: Duration = Duration::from_micros(150);
 

@@ -8,15 +8,21 @@
 //! What the kernel will touch later is owned by the object that asked it to.
 
 mod abi;
+#[cfg(feature = "lab")]
+pub mod capture;
 mod error;
 pub mod filter;
 pub mod gather;
 pub mod icmp;
 pub mod ledger;
 mod limits;
+#[cfg(feature = "lab")]
+mod mapping;
 pub mod membership;
 #[cfg(feature = "lab")]
 pub mod mroute;
+#[cfg(feature = "lab")]
+pub mod offload;
 mod option;
 pub mod packet;
 pub mod poll;
@@ -28,6 +34,8 @@ pub mod seqpacket;
 pub mod sockaddr;
 #[cfg(test)]
 mod test_namespace;
+#[cfg(feature = "lab")]
+pub mod tx_ring;
 pub mod udp;
 pub mod uring;
 

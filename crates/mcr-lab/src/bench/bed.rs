@@ -47,14 +47,14 @@ pub(super) struct Bed {
 pub(super) struct BedDrops {
     /// In the receive queue of the sink's core.
     backlog: u64,
-    /// At the sink's sockets.
-    sockets: u64,
+    /// At the sink's rings.
+    rings: u64,
 }
 
 impl BedDrops {
     /// Frames lost since `before`.
     pub(super) fn since(&self, before: &Self) -> u64 {
-        (self.backlog - before.backlog) + (self.sockets - before.sockets)
+        (self.backlog - before.backlog) + (self.rings - before.rings)
     }
 }
 
@@ -74,8 +74,6 @@ impl Bed {
             add_address(&net.source, &format!("src{link}"), IpAddr::V4(source(link)), 24)?;
         }
         receive_on(&net.sinks[0], "sink0", cores.traffic)?;
-        // Kernel forwarding keeps the source, to which the sink has no route.
-        accept_any_source(&net.sinks[0], "sink0")?;
         let traffic = Traffic::open(&net.source, scenario)?;
         let sink = Sink::open(&net.sinks[0], "sink0", scenario)?;
         Ok(Self { scenario: *scenario, awake: awake.clone(), net, traffic, sink })
@@ -92,7 +90,7 @@ impl Bed {
         let cores = self.awake.division;
         let sink_alone = !cores.of_workers(self.scenario.workers).contains(&cores.traffic);
         let backlog = if sink_alone { Backlog::now(cores.traffic)?.dropped } else { 0 };
-        Ok(BedDrops { backlog, sockets: self.sink.socket_drops()? })
+        Ok(BedDrops { backlog, rings: self.sink.dropped() })
     }
 }
 
@@ -105,12 +103,4 @@ pub(super) fn source(link: usize) -> Ipv4Addr {
 /// From where the traffic of a link comes.
 pub(super) fn source_address(link: usize) -> SocketAddr {
     SocketAddr::new(source(link).into(), SOURCE_PORT)
-}
-
-fn accept_any_source(namespace: &Namespace, ifname: &str) -> Result<()> {
-    // The filter in force is the larger of "all" and the interface's own value.
-    for ifname in ["all", ifname] {
-        namespace.sysctl(&format!("net/ipv4/conf/{ifname}/rp_filter"), "0")?;
-    }
-    Ok(())
 }

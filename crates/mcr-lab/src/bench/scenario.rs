@@ -1,6 +1,5 @@
 //! What is measured: a pure description of the traffic, the rules and the relay's cores.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::Serialize;
@@ -148,7 +147,7 @@ impl Scenario {
 
     /// Where rule `rule` sends copy `copy`. Each copy has its port, by which the sink tells it.
     pub(super) fn output(rule: usize, copy: usize) -> SocketAddrV4 {
-        // Only so many groups that one socket of the sink can join them all in no time.
+        // Only so many groups that a switch's table, or a sink's, could hold them.
         let group = group(2, rule % limits::BENCH_OUTPUT_GROUPS);
         SocketAddrV4::new(group, Self::port_of_copy(copy))
     }
@@ -156,12 +155,6 @@ impl Scenario {
     /// The port of every flow's copy `copy`.
     pub(super) fn port_of_copy(copy: usize) -> u16 {
         FIRST_PORT + copy as u16
-    }
-
-    /// Every group that a sink must hear, whether the peer rewrites or not.
-    pub(super) fn groups_at_sink(&self) -> BTreeSet<Ipv4Addr> {
-        let rules = 0..self.rules.min(limits::BENCH_OUTPUT_GROUPS);
-        rules.flat_map(|rule| [*self.input(rule).ip(), *Self::output(rule, 0).ip()]).collect()
     }
 
     /// The link on which rule `rule`'s input is.
@@ -186,6 +179,8 @@ fn group(second: u8, number: usize) -> Ipv4Addr {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
