@@ -14,7 +14,7 @@ use super::awake::AwakeCores;
 use super::bed::Bed;
 use super::cores::{self, Cores};
 use super::peers::{Peer, Running};
-use super::scenario::Scenario;
+use super::scenario::{Path, Scenario};
 use super::step::{self, StepReport, Times};
 use crate::program;
 use crate::user_namespace::{become_root_in_user_namespace, require_namespaces};
@@ -56,6 +56,9 @@ struct ScenarioOptions {
     /// Rules, at least as many as flows.
     #[arg(long, default_value_t = 1)]
     rules: usize,
+    /// Send super-frames, as UDP GSO leaves them on a veth pair.
+    #[arg(long, conflicts_with = "flows")]
+    super_frames: bool,
 }
 
 /// A relay at work in a bed of its own.
@@ -111,6 +114,7 @@ impl ScenarioOptions {
             rules: self.rules.max(self.flows),
             workers: 1,
             interleaved: self.flows > 1,
+            path: if self.super_frames { Path::SuperFrames } else { Path::Frames },
         }
     }
 }

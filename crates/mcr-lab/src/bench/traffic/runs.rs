@@ -1,4 +1,4 @@
-//! One flow, as UDP GSO runs that leave the interface as single frames.
+//! One flow, as UDP GSO runs that leave the interface as single frames, or whole.
 
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -10,7 +10,7 @@ use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::bench::bed;
-use crate::bench::scenario::Scenario;
+use crate::bench::scenario::{Path, Scenario};
 use crate::bench::stamp::Stamp;
 use crate::namespace::Namespace;
 use crate::{limits, payload};
@@ -28,8 +28,10 @@ impl Runs {
     /// For the flow that belongs to link `link`.
     pub(super) fn open(namespace: &Namespace, scenario: &Scenario, link: usize) -> Result<Self> {
         let ifname = format!("src{link}");
-        // The kernel then splits each run before the interface and fills the checksums in.
-        namespace.enter(|| fill_in_checksums(&ifname))?;
+        if scenario.path != Path::SuperFrames {
+            // The kernel then splits each run before the interface and fills the checksums in.
+            namespace.enter(|| fill_in_checksums(&ifname))?;
+        }
         let flow = (0..scenario.flows)
             .find(|flow| scenario.link(scenario.rule_of(*flow)) == link)
             .with_context(|| format!("no flow for {ifname}"))?;
