@@ -26,7 +26,7 @@ pub mod limits;
 pub mod link;
 pub mod namespace;
 mod netlink;
-mod packet_socket;
+pub mod packet_socket;
 pub mod payload;
 pub mod program;
 pub mod raw_sender;

@@ -120,6 +120,48 @@ pub const BENCH_CATCH_UP: Duration = Duration::from_micros(500);
 /// it, so this holds a whole backlog of 1,000 and a full ring of 4,096 frames, jumbo ones too.
 pub const BENCH_SEND_BUFFER_BYTES: usize = (1_000 + 4_096) * 16 * 1024;
 
+/// Frames in the ring of the benchmark's generator: a backlog of 1,000 at the relay, all that the
+/// relay has taken from it but not let go of, and room to spare.
+pub const BENCH_SEND_SLOTS: u32 = 4 * 1024;
+
+/// Frames of one datagram that the benchmark's sink may be behind by: 8 ms at a million a second.
+pub const BENCH_SINK_SLOTS: u32 = 8 * 1024;
+
+/// Datagrams in a super-frame of the benchmark's, at least: what a sender of a stream collects.
+pub const BENCH_SUPER_FRAME: u64 = 16;
+
+/// Time of a core that the hypervisor gave to others in a step, in seconds, from which on the step
+/// says nothing: one tick of `/proc/stat`, in which 3,000 datagrams come at 300 kpps.
+pub const STOLEN_TOO_MUCH: f64 = 0.01;
+
+/// How often a step is taken anew for stolen time.
+pub const STOLEN_RETRIES: u32 = 3;
+
+/// Rule changes a second that are asked for beside the traffic, and over how many connections:
+/// each waits for its answer, which may take some milliseconds.
+pub const CHURN_PER_SECOND: u64 = 1_000;
+pub const CHURN_CONNECTIONS: usize = 16;
+
+/// The share of the clean rate at which rules are changed.
+pub const CHURN_LOAD: f64 = 0.8;
+
+/// Rules of the idle relay.
+pub const IDLE_RULES: usize = 10_000;
+
+/// How long an idle relay settles after its start, and is then watched.
+pub const IDLE_SETTLE: Duration = Duration::from_secs(1);
+pub const IDLE_WATCH: Duration = Duration::from_secs(4);
+
+/// Bytes that the sink keeps of a frame: all headers, and the payload's own.
+pub const BENCH_SINK_KEPT_BYTES: u32 = 14 + 20 + 8 + 24;
+
+/// Super-frames that the sink may be behind by, which it keeps whole for their up to 64 stamps: at
+/// a million datagrams a second in runs of 20 that is 10 ms.
+pub const BENCH_SINK_RUNS: u32 = 512;
+
+/// A slot for a super-frame: 64 segments of 1,000 bytes or 44 of 1,472, and all headers.
+pub const BENCH_RUN_SLOT_BYTES: u32 = 64 * 1024;
+
 /// The shortest pause that the generator sleeps through; a sleep ends some 60 µs late.
 pub const BENCH_SLEEP_MARGIN: Duration = Duration::from_micros(150);
 

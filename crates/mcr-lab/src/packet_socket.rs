@@ -12,7 +12,7 @@ use crate::namespace::Namespace;
 ///
 /// A receiving socket hears every interface until it is bound, so its first frames may be
 /// another interface's: a reader compares the index in the frame's address.
-pub(crate) fn open(
+pub fn open(
     namespace: &Namespace,
     ifname: &str,
     protocol: Option<SockProtocol>,

@@ -10,6 +10,8 @@
 mod abi;
 #[cfg(feature = "lab")]
 pub mod allocations;
+#[cfg(feature = "lab")]
+pub mod capture;
 mod error;
 pub mod exclusion;
 pub mod filter;
@@ -17,9 +19,13 @@ pub mod gather;
 pub mod icmp;
 pub mod ledger;
 mod limits;
+#[cfg(feature = "lab")]
+mod mapping;
 pub mod membership;
 #[cfg(feature = "lab")]
 pub mod mroute;
+#[cfg(feature = "lab")]
+pub mod offload;
 mod option;
 pub mod packet;
 pub mod poll;
@@ -31,6 +37,8 @@ pub mod seqpacket;
 pub mod sockaddr;
 #[cfg(test)]
 mod test_namespace;
+#[cfg(feature = "lab")]
+pub mod tx_ring;
 pub mod udp;
 pub mod uring;
 

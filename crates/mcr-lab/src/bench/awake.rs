@@ -96,11 +96,15 @@ pub(super) struct Stopwatch<'a> {
 }
 
 impl Stopwatch<'_> {
+    /// Seconds for which the hypervisor gave it to others.
+    pub(super) fn stolen_seconds(&self) -> Result<f64> {
+        Ok(stolen_seconds(self.watched.core)? - self.stolen)
+    }
+
     /// Seconds for which it had something to do, those aside that the hypervisor gave to others.
     pub(super) fn busy_seconds(&self) -> Result<f64> {
         let idle = self.watched.idle_seconds() - self.idle;
-        let stolen = stolen_seconds(self.watched.core)? - self.stolen;
-        Ok((self.start.elapsed().as_secs_f64() - idle - stolen).max(0.0))
+        Ok((self.start.elapsed().as_secs_f64() - idle - self.stolen_seconds()?).max(0.0))
     }
 }
 

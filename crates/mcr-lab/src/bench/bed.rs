@@ -11,19 +11,24 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
+use mcr_sys::offload::fill_in_checksums;
 
 use super::awake::AwakeCores;
 use super::cpu::Backlog;
-use super::scenario::Scenario;
+use super::scenario::{Path, Scenario};
 use super::sink::Sink;
 use super::steering::receive_on;
 use super::traffic::Traffic;
 use crate::address::add_address;
+use crate::link::{set_mtu, set_up, veth_pair, wait_until_up};
 use crate::namespace::Namespace;
 use crate::topology::RelayTopology;
 
 /// Port from which all traffic comes.
 const SOURCE_PORT: u16 = 4_000;
+
+/// Address of the second relay's `out0`.
+const CHAIN_EGRESS: Ipv4Addr = Ipv4Addr::new(10, 3, 0, 1);
 
 /// TTL of all traffic; the kernel's forwarding takes one off.
 pub(super) const TTL: u32 = 64;
@@ -36,6 +41,8 @@ pub(super) struct Bed {
     /// The cores that it is on.
     pub(super) awake: AwakeCores,
     net: RelayTopology,
+    /// Behind the second relay of a chain, which then runs in the first sink.
+    _end: Option<Namespace>,
     /// The generator.
     pub(super) traffic: Traffic,
     /// The sink.
@@ -47,14 +54,14 @@ pub(super) struct Bed {
 pub(super) struct BedDrops {
     /// In the receive queue of the sink's core.
     backlog: u64,
-    /// At the sink's sockets.
-    sockets: u64,
+    /// At the sink's rings.
+    rings: u64,
 }
 
 impl BedDrops {
     /// Frames lost since `before`.
     pub(super) fn since(&self, before: &Self) -> u64 {
-        (self.backlog - before.backlog) + (self.sockets - before.sockets)
+        (self.backlog - before.backlog) + (self.rings - before.rings)
     }
 }
 
@@ -73,17 +80,28 @@ impl Bed {
             receive_on(&net.relay, &format!("in{link}"), core)?;
             add_address(&net.source, &format!("src{link}"), IpAddr::V4(source(link)), 24)?;
         }
-        receive_on(&net.sinks[0], "sink0", cores.traffic)?;
-        // Kernel forwarding keeps the source, to which the sink has no route.
-        accept_any_source(&net.sinks[0], "sink0")?;
+        let end = if scenario.path.is_chain() { Some(extend(&net.sinks[0], scenario)?) } else { None };
+        let last = end.as_ref().unwrap_or(&net.sinks[0]);
+        if end.is_some() {
+            receive_on(&net.sinks[0], "sink0", cores.relay)?;
+        }
+        if scenario.path == Path::ChainOfFrames {
+            net.relay.enter(|| fill_in_checksums("out0"))?;
+        }
+        receive_on(last, "sink0", cores.traffic)?;
         let traffic = Traffic::open(&net.source, scenario)?;
-        let sink = Sink::open(&net.sinks[0], "sink0", scenario)?;
-        Ok(Self { scenario: *scenario, awake: awake.clone(), net, traffic, sink })
+        let sink = Sink::open(last, "sink0", scenario)?;
+        Ok(Self { scenario: *scenario, awake: awake.clone(), net, _end: end, traffic, sink })
     }
 
     /// The relay's namespace, with the interfaces `in0`, ... and `out0`.
     pub(super) fn relay(&self) -> &Namespace {
         &self.net.relay
+    }
+
+    /// The namespace of a chain's second relay, with the interfaces `sink0` and `out0`.
+    pub(super) fn second_relay(&self) -> Option<&Namespace> {
+        self.scenario.path.is_chain().then_some(&self.net.sinks[0])
     }
 
     /// What was lost in the test bed so far.
@@ -92,7 +110,7 @@ impl Bed {
         let cores = self.awake.division;
         let sink_alone = !cores.of_workers(self.scenario.workers).contains(&cores.traffic);
         let backlog = if sink_alone { Backlog::now(cores.traffic)?.dropped } else { 0 };
-        Ok(BedDrops { backlog, sockets: self.sink.socket_drops()? })
+        Ok(BedDrops { backlog, rings: self.sink.dropped() })
     }
 }
 
@@ -107,10 +125,16 @@ pub(super) fn source_address(link: usize) -> SocketAddr {
     SocketAddr::new(source(link).into(), SOURCE_PORT)
 }
 
-fn accept_any_source(namespace: &Namespace, ifname: &str) -> Result<()> {
-    // The filter in force is the larger of "all" and the interface's own value.
-    for ifname in ["all", ifname] {
-        namespace.sysctl(&format!("net/ipv4/conf/{ifname}/rp_filter"), "0")?;
+/// Makes the sink of a topology a relay with an `out0`, which leads to the `sink0` of the answer.
+fn extend(second: &Namespace, scenario: &Scenario) -> Result<Namespace> {
+    let end = Namespace::new("end")?;
+    veth_pair((second, "out0"), (&end, "sink0"))?;
+    for (namespace, ifname) in [(second, "out0"), (&end, "sink0")] {
+        set_mtu(namespace, ifname, scenario.mtu())?;
+        set_up(namespace, ifname)?;
     }
-    Ok(())
+    add_address(second, "out0", IpAddr::V4(CHAIN_EGRESS), 24)?;
+    wait_until_up(second, "out0")?;
+    wait_until_up(&end, "sink0")?;
+    Ok(end)
 }

@@ -42,6 +42,8 @@ pub(super) struct Round {
     pub(super) resident_bytes: Option<u64>,
     /// Datagrams that arrived twice or behind a later one, in all steps.
     pub(super) disorder: u64,
+    /// Steps taken anew because the hypervisor had taken a core away.
+    pub(super) repeated: u64,
 }
 
 /// The cost of relaying at a moderate rate, for each datagram that arrived.
@@ -79,12 +81,13 @@ pub(super) struct Meter<'a> {
     method: Method,
     steps: u32,
     disorder: u64,
+    repeated: u64,
 }
 
 impl<'a> Meter<'a> {
     /// For a relay that `peer` started in `bed`.
     pub(super) fn new(bed: &'a mut Bed, peer: Peer, relay: &'a Running, method: Method) -> Self {
-        Self { bed, relay, peer, method, steps: 0, disorder: 0 }
+        Self { bed, relay, peer, method, steps: 0, disorder: 0, repeated: 0 }
     }
 
     /// The whole round. `known` is the clean rate of an earlier one.
@@ -99,7 +102,8 @@ impl<'a> Meter<'a> {
         let cost = if clean.0 > 0.0 { Some(self.cost(clean.0)?) } else { None };
         let latency = if latency { self.latencies(clean.0)? } else { Vec::new() };
         let resident_bytes = self.relay.resident_bytes()?;
-        Ok(Round { clean, cost, latency, resident_bytes, disorder: self.disorder })
+        let (disorder, repeated) = (self.disorder, self.repeated);
+        Ok(Round { clean, cost, latency, resident_bytes, disorder, repeated })
     }
 
     fn clean_rate(
@@ -112,9 +116,15 @@ impl<'a> Meter<'a> {
         let precision = self.method.precision;
         let mut search =
             known.map_or(Search::new(first, precision), |known| Search::near(known, precision));
+        let mut silent = 0;
         while let Some(rate) = search.rate() {
             progress(rate);
             let report = self.step(rate, self.method.measured_ms)?;
+            silent = if report.received.unique == 0 { silent + 1 } else { 0 };
+            if silent > 1 {
+                // It takes none of this traffic, at whatever rate.
+                return Ok((0.0, Limit::Relay));
+            }
             search.judge(report.offered.per_second(), report.verdict(rate, run));
         }
         Ok(search.found())
@@ -149,14 +159,21 @@ impl<'a> Meter<'a> {
     }
 
     fn step(&mut self, rate: f64, measured_ms: u64) -> Result<StepReport> {
-        self.steps += 1;
         let times = Times {
             warm_up: Duration::from_millis(self.method.warm_up_ms),
             measured: Duration::from_millis(measured_ms),
         };
-        let report = step::run(self.bed, self.steps, rate, times)?;
-        self.disorder += report.received.duplicated + report.received.reordered;
-        Ok(report)
+        let mut retries = 0..limits::STOLEN_RETRIES;
+        loop {
+            self.steps += 1;
+            let report = step::run(self.bed, self.steps, rate, times)?;
+            self.disorder += report.received.duplicated + report.received.reordered;
+            // What a core missed says nothing of the relay.
+            if report.stolen < limits::STOLEN_TOO_MUCH || retries.next().is_none() {
+                return Ok(report);
+            }
+            self.repeated += 1;
+        }
     }
 }
 

@@ -17,13 +17,14 @@ pub(super) struct Pacer {
 impl Pacer {
     /// So many frames a second: one by one as long as that is smoother than what a NIC delivers,
     /// at higher rates in bursts as NICs deliver them, which gather frames before they interrupt.
-    pub(super) fn new(per_second: f64) -> Self {
+    /// In any case `at_least` at a time.
+    pub(super) fn new(per_second: f64, at_least: u64) -> Self {
         let burst = if per_second > limits::SMOOTH_RATE {
             (per_second * limits::NIC_COALESCING.as_secs_f64()) as u64
         } else {
             1
         };
-        let burst = burst.clamp(1, limits::BENCH_FRAMES_AT_ONCE as u64);
+        let burst = burst.clamp(at_least, limits::BENCH_FRAMES_AT_ONCE as u64);
         Self { per_second, burst, forgiven: Duration::ZERO }
     }
 
@@ -56,7 +57,7 @@ mod tests {
 
     #[test]
     fn frames_are_due_one_by_one() {
-        let mut pacer = Pacer::new(100_000.0);
+        let mut pacer = Pacer::new(100_000.0, 1);
         let at = |micros| Duration::from_micros(micros);
         assert_eq!(pacer.due(at(0), 0), 1);
         assert_eq!(pacer.due(at(5), 1), 0);
@@ -67,7 +68,7 @@ mod tests {
 
     #[test]
     fn at_high_rates_frames_are_due_in_bursts() {
-        let mut pacer = Pacer::new(400_000.0);
+        let mut pacer = Pacer::new(400_000.0, 1);
         let at = |micros| Duration::from_micros(micros);
         assert_eq!(pacer.due(at(0), 0), 20);
         assert_eq!(pacer.due(at(49), 20), 0);
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_long_hold_up_is_forgiven() {
-        let mut pacer = Pacer::new(1_000_000.0);
+        let mut pacer = Pacer::new(1_000_000.0, 1);
         let burst = pacer.due(Duration::from_secs(1), 0);
         assert!(burst <= limits::BENCH_CATCH_UP.as_micros() as u64 + 64, "a burst of {burst}");
         assert_eq!(pacer.due(Duration::from_secs(1), burst), 0);

@@ -83,6 +83,7 @@ impl Peer {
             Self::McrUring | Self::McrPoll => {
                 (limits::MAX_DATAGRAM_BYTES / scenario.payload).clamp(1, 64) as u64
             }
+            Self::Kernel if scenario.path == super::scenario::Path::SuperFrames => 64,
             Self::Kernel | Self::Socat => 1,
         }
     }

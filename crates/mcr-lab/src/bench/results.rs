@@ -66,6 +66,8 @@ pub(super) struct Figures {
     pub(super) resident_bytes: Option<u64>,
     /// Datagrams duplicated or out of order, in all rounds.
     pub(super) disorder: u64,
+    /// Steps taken anew because the hypervisor had taken a core away, in all rounds.
+    pub(super) repeated: u64,
 }
 
 /// A figure over the rounds.
@@ -102,6 +104,7 @@ impl Figures {
             latency: median_latencies(rounds),
             resident_bytes: rounds.iter().filter_map(|round| round.resident_bytes).max(),
             disorder: rounds.iter().map(|round| round.disorder).sum(),
+            repeated: rounds.iter().map(|round| round.repeated).sum(),
         })
     }
 }
@@ -209,6 +212,7 @@ mod tests {
             latency,
             resident_bytes: None,
             disorder: 0,
+            repeated: 0,
         };
         let rounds = [
             round(vec![at(Some(1_000.0), 10.0), at(None, 50.0)]),

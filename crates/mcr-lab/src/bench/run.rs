@@ -38,9 +38,9 @@ fn relays_on(axis: Axis, quick: bool) -> &'static [Peer] {
     match axis {
         Axis::Peers => &Peer::ALL,
         _ if quick => &[Peer::McrUring],
-        Axis::Payload | Axis::Flows => &[Peer::McrUring, Peer::Kernel],
+        Axis::Payload | Axis::Flows | Axis::SuperFrames => &[Peer::McrUring, Peer::Kernel],
         Axis::FanOut => &[Peer::McrUring, Peer::McrPoll],
-        Axis::Rules | Axis::Workers => &[Peer::McrUring],
+        Axis::Rules | Axis::Workers | Axis::Chain => &[Peer::McrUring],
     }
 }
 

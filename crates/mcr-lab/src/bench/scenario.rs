@@ -1,6 +1,5 @@
 //! What is measured: a pure description of the traffic, the rules and the relay's cores.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::Serialize;
@@ -26,12 +25,45 @@ pub(super) enum Axis {
     Rules,
     /// Workers, each on a core of its own with a link of its own.
     Workers,
+    /// One flow, as single frames and as super-frames of a sender on the same host.
+    SuperFrames,
+    /// Two relays one behind the other, what goes between them split into frames or not.
+    Chain,
+}
+
+/// How datagrams come to the relay, and whether there is another behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Path {
+    /// Each in a frame of its own.
+    Frames,
+    /// Many in a super-frame, as a sender's UDP GSO leaves it on a veth pair.
+    SuperFrames,
+    /// In frames, also from the first relay to the second.
+    ChainOfFrames,
+    /// In frames to the first relay, and on to the second as the first sends them.
+    ChainOfRuns,
+}
+
+impl Path {
+    /// Whether a second relay follows the first.
+    pub(super) fn is_chain(self) -> bool {
+        matches!(self, Self::ChainOfFrames | Self::ChainOfRuns)
+    }
 }
 
 impl Axis {
     /// All axes.
-    pub(super) const ALL: [Self; 6] =
-        [Self::Peers, Self::Payload, Self::FanOut, Self::Flows, Self::Rules, Self::Workers];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Peers,
+        Self::Payload,
+        Self::FanOut,
+        Self::Flows,
+        Self::Rules,
+        Self::Workers,
+        Self::SuperFrames,
+        Self::Chain,
+    ];
 
     /// Those of a quick run, which takes the point that others are compared with from `Peers`.
     pub(super) const QUICK: [Self; 3] = [Self::Peers, Self::FanOut, Self::Flows];
@@ -45,6 +77,8 @@ impl Axis {
             Self::Flows => "flows",
             Self::Rules => "rules",
             Self::Workers => "workers",
+            Self::SuperFrames => "super-frames",
+            Self::Chain => "chain",
         }
     }
 }
@@ -64,11 +98,21 @@ pub(super) struct Scenario {
     pub(super) workers: usize,
     /// Whether each datagram is of another flow than the one before, where there are several.
     pub(super) interleaved: bool,
+    /// How they come, and go on.
+    pub(super) path: Path,
 }
 
 impl Default for Scenario {
     fn default() -> Self {
-        Self { payload: 1_000, fan_out: 1, flows: 1, rules: 1, workers: 1, interleaved: false }
+        Self {
+            payload: 1_000,
+            fan_out: 1,
+            flows: 1,
+            rules: 1,
+            workers: 1,
+            interleaved: false,
+            path: Path::Frames,
+        }
     }
 }
 
@@ -100,7 +144,13 @@ impl Scenario {
                 rules: workers,
                 ..Self::default()
             }),
+            Axis::SuperFrames => Self::paths([Path::Frames, Path::SuperFrames]),
+            Axis::Chain => Self::paths([Path::ChainOfFrames, Path::ChainOfRuns]),
         }
+    }
+
+    fn paths(paths: [Path; 2]) -> Vec<Self> {
+        paths.into_iter().map(|path| Self { path, ..Self::default() }).collect()
     }
 
     /// First one flow, whatever the number of rules: that shows what rules cost. Then each datagram
@@ -125,6 +175,12 @@ impl Scenario {
             Axis::Rules if self.flows == 1 => format!("{} rules, 1 flow", self.rules),
             Axis::Rules => format!("{} rules, all at random", self.rules),
             Axis::Workers => format!("{} workers", self.workers),
+            Axis::SuperFrames | Axis::Chain => match self.path {
+                Path::Frames => "single frames".into(),
+                Path::SuperFrames => "super-frames".into(),
+                Path::ChainOfFrames => "2 relays, offloads off".into(),
+                Path::ChainOfRuns => "2 relays, offloads on".into(),
+            },
         }
     }
 
@@ -148,20 +204,20 @@ impl Scenario {
 
     /// Where rule `rule` sends copy `copy`. Each copy has its port, by which the sink tells it.
     pub(super) fn output(rule: usize, copy: usize) -> SocketAddrV4 {
-        // Only so many groups that one socket of the sink can join them all in no time.
+        // Only so many groups that a switch's table, or a sink's, could hold them.
         let group = group(2, rule % limits::BENCH_OUTPUT_GROUPS);
         SocketAddrV4::new(group, Self::port_of_copy(copy))
+    }
+
+    /// Where the second relay of a chain sends what the first sent to `output(rule, 0)`.
+    pub(super) fn second_output(rule: usize) -> SocketAddrV4 {
+        let group = group(3, rule % limits::BENCH_OUTPUT_GROUPS);
+        SocketAddrV4::new(group, Self::port_of_copy(0))
     }
 
     /// The port of every flow's copy `copy`.
     pub(super) fn port_of_copy(copy: usize) -> u16 {
         FIRST_PORT + copy as u16
-    }
-
-    /// Every group that a sink must hear, whether the peer rewrites or not.
-    pub(super) fn groups_at_sink(&self) -> BTreeSet<Ipv4Addr> {
-        let rules = 0..self.rules.min(limits::BENCH_OUTPUT_GROUPS);
-        rules.flat_map(|rule| [*self.input(rule).ip(), *Self::output(rule, 0).ip()]).collect()
     }
 
     /// The link on which rule `rule`'s input is.
@@ -186,6 +242,8 @@ fn group(second: u8, number: usize) -> Ipv4Addr {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

@@ -1,36 +1,36 @@
 //! The benchmark's sink: cheap, because it shares a core with the generator.
 //!
-//! It takes super-frames as they are (`UDP_GRO`), wakes by the clock and not for each datagram,
-//! and leaves the time of arrival to the kernel's timestamps, which are taken on the relay's core
-//! as the frame enters the sink's interface. So the sink's own delays cost no accuracy.
+//! Two packet rings hear `sink0`: one keeps the beginning of every frame of one datagram, the other
+//! keeps super-frames whole, for the stamps in all their segments. No socket is bound and no group
+//! joined, so the kernel throws the frames away early after that. The time of arrival is the
+//! kernel's stamp, taken on the relay's core as the frame enters the interface: the sink's own
+//! delays cost no accuracy. (UDP sockets with `UDP_GRO` cost over a microsecond for each datagram
+//! that came alone, and so limited what the kernel's forwarding seemed to carry.)
 
-use std::io::IoSliceMut;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
-use nix::errno::Errno;
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, recvmmsg, setsockopt, sockopt,
-};
-use nix::sys::time::TimeSpec;
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
+use mcr_sys::capture::{CaptureRing, Captured, Wanted};
+use mcr_sys::packet::RingGeometry;
+use nix::sys::socket::SockProtocol;
 
 use super::book::{Book, Received};
 use super::scenario::Scenario;
-use crate::link;
 use crate::namespace::Namespace;
-use crate::sink::widen_receive_buffer;
-use crate::{limits, payload};
+use crate::{limits, packet_socket, payload};
 
-/// Sockets for every copy, and the thread that reads them.
+/// Where the parts of a frame stand that the sink looks at: Ethernet, IPv4 without options, UDP.
+const ETHERTYPE: usize = 12;
+const IP: usize = 14;
+const UDP: usize = IP + 20;
+const PAYLOAD: usize = UDP + 8;
+
+/// The thread that reads what came, and its book.
 #[derive(Debug)]
 pub(super) struct Sink {
-    namespace: Namespace,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -39,6 +39,7 @@ pub(super) struct Sink {
 struct Shared {
     book: Mutex<Book>,
     received: AtomicU64,
+    dropped: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -51,24 +52,30 @@ impl Shared {
 impl Sink {
     /// Hears all that any peer may deliver in `scenario` on the interface `ifname`.
     pub(super) fn open(namespace: &Namespace, ifname: &str, scenario: &Scenario) -> Result<Self> {
-        let groups = scenario.groups_at_sink();
-        namespace.sysctl("net/ipv4/igmp_max_memberships", &(groups.len() + 1).to_string())?;
-        let ifindex = link::ifindex(namespace, ifname)?;
-        let sockets = (0..scenario.fan_out)
-            .map(|copy| namespace.enter(|| socket(Scenario::port_of_copy(copy))))
-            .collect::<Result<Vec<_>>>()?;
-        for group in groups {
-            // A socket hears every group that any socket of its namespace joined.
-            sockets[0]
-                .join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(ifindex))
-                .with_context(|| format!("the sink joining {group}"))?;
-        }
+        let alone = (PAYLOAD + scenario.payload) as u32;
+        let rings = [
+            ring(
+                namespace,
+                ifname,
+                limits::BENCH_SINK_SLOTS,
+                &Wanted { lengths: alone..=alone, kept_bytes: limits::BENCH_SINK_KEPT_BYTES },
+            )?,
+            ring(
+                namespace,
+                ifname,
+                limits::BENCH_SINK_RUNS,
+                &Wanted {
+                    lengths: alone + 1..=u32::MAX,
+                    kept_bytes: limits::MAX_FRAME_BYTES as u32,
+                },
+            )?,
+        ];
         let shared = Arc::new(Shared::default());
         let (reader, payload_bytes) = (Arc::clone(&shared), scenario.payload);
         let thread = thread::Builder::new()
             .name("bench-sink".into())
-            .spawn(move || read(&sockets, payload_bytes, &reader))?;
-        Ok(Self { namespace: namespace.clone(), shared, thread: Some(thread) })
+            .spawn(move || read(rings, payload_bytes, &reader))?;
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     /// From now on datagrams of this step are entered, and no others.
@@ -93,11 +100,9 @@ impl Sink {
         }
     }
 
-    /// Datagrams dropped at the sink's own sockets since they were opened.
-    pub(super) fn socket_drops(&self) -> Result<u64> {
-        let table = self.namespace.read_proc_net("udp")?;
-        let drops = table.lines().skip(1).filter_map(|line| line.split_whitespace().last());
-        drops.map(|drops| drops.parse::<u64>().context("/proc/net/udp")).sum()
+    /// Frames that the sink's rings had no room for since they were made.
+    pub(super) fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
     }
 
     /// Datagrams read so far, of whatever step.
@@ -116,26 +121,26 @@ impl Drop for Sink {
     }
 }
 
-fn socket(port: u16) -> Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-    widen_receive_buffer(&socket)?;
-    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
-    setsockopt(&socket, sockopt::UdpGroSegment, &true).context("UDP_GRO")?;
-    let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
-    socket.bind(&address.into()).with_context(|| format!("binding {address}"))?;
-    Ok(socket)
+fn ring(namespace: &Namespace, ifname: &str, slots: u32, wanted: &Wanted) -> Result<CaptureRing> {
+    let socket = packet_socket::open(namespace, ifname, Some(SockProtocol::EthAll))?;
+    let whole = wanted.kept_bytes > limits::BENCH_SINK_KEPT_BYTES;
+    let slot_bytes = if whole { limits::BENCH_RUN_SLOT_BYTES } else { 2 * 1024 };
+    Ok(CaptureRing::new(socket, RingGeometry::covering(slot_bytes, slots), wanted)?)
 }
 
-fn read(sockets: &[Socket], payload_bytes: usize, shared: &Shared) -> Result<()> {
-    let mut buffers = vec![vec![0; limits::MAX_DATAGRAM_BYTES]; limits::BENCH_FRAMES_AT_ONCE];
+fn read(mut rings: [CaptureRing; 2], payload_bytes: usize, shared: &Shared) -> Result<()> {
     while !shared.stop.load(Ordering::Relaxed) {
         let mut book = shared.book();
-        for (copy, socket) in sockets.iter().enumerate() {
-            let mut enter =
-                |message: &RecvMsg<'_, '_, ()>| enter(&mut book, copy, payload_bytes, message);
-            while let Some(datagrams) = read_batch(socket, &mut buffers, &mut enter)? {
-                shared.received.fetch_add(datagrams, Ordering::Relaxed);
-            }
+        for ring in &mut rings {
+            let mut datagrams = 0;
+            let mut cut = 0;
+            ring.read(|frame| {
+                datagrams += enter(&mut book, payload_bytes, frame);
+                cut += u64::from(is_cut(frame));
+            });
+            shared.received.fetch_add(datagrams, Ordering::Relaxed);
+            let dropped = ring.take_statistics().context("the sink's counters")?.dropped;
+            shared.dropped.fetch_add(dropped + cut, Ordering::Relaxed);
         }
         drop(book);
         thread::sleep(limits::BENCH_SINK_INTERVAL);
@@ -143,41 +148,64 @@ fn read(sockets: &[Socket], payload_bytes: usize, shared: &Shared) -> Result<()>
     Ok(())
 }
 
-/// Reads a batch; returns the number of datagrams, or `None` where there are none.
-fn read_batch(
-    socket: &Socket,
-    buffers: &mut [Vec<u8>],
-    enter: &mut impl FnMut(&RecvMsg<'_, '_, ()>) -> u64,
-) -> Result<Option<u64>> {
-    // Made anew for each call: nix does not restore the control lengths, and only super-frames
-    // bring a segment size along.
-    let control = nix::cmsg_space!(TimeSpec, i32);
-    let mut headers = MultiHeaders::<()>::preallocate(buffers.len(), Some(control));
-    let mut slices: Vec<[IoSliceMut<'_>; 1]> =
-        buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
-    let now = MsgFlags::MSG_DONTWAIT;
-    match recvmmsg(socket.as_raw_fd(), &mut headers, &mut slices, now, None) {
-        Ok(messages) => Ok(Some(messages.map(|message| enter(&message)).sum())),
-        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
-        Err(errno) => Err(errno).context("the benchmark's sink"),
+/// Enters the datagrams of a frame, which all have the same length; returns their number.
+fn enter(book: &mut Book, payload_bytes: usize, frame: &Captured<'_>) -> u64 {
+    let bytes = frame.bytes;
+    if bytes.len() < PAYLOAD + payload::MIN_BYTES || !is_plain_udp(bytes) {
+        return 0;
     }
-}
-
-/// Enters the datagrams of a message, which all have the same length; returns their number.
-fn enter(book: &mut Book, copy: usize, payload_bytes: usize, message: &RecvMsg<'_, '_, ()>) -> u64 {
-    let received_at_ns = message.cmsgs().into_iter().flatten().find_map(|item| match item {
-        ControlMessageOwned::ScmTimestampns(time) => {
-            Some(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
-        }
-        _ => None,
-    });
-    let bytes = message.iovs().next().unwrap_or_default();
+    let port = u16::from_be_bytes([bytes[UDP + 2], bytes[UDP + 3]]);
+    let copy = usize::from(port.wrapping_sub(Scenario::port_of_copy(0)));
     let mut datagrams = 0;
-    for datagram in bytes.chunks(payload_bytes) {
-        if let (Some(header), Some(at)) = (payload::read_header(datagram), received_at_ns) {
-            book.add(copy, &header, at);
+    for datagram in bytes[PAYLOAD..].chunks(payload_bytes) {
+        if let Some(header) = payload::read_header(datagram) {
+            book.add(copy, &header, frame.received_at_ns);
         }
         datagrams += 1;
     }
     datagrams
+}
+
+/// Whether a super-frame did not fit its slot, so that stamps are missing.
+fn is_cut(frame: &Captured<'_>) -> bool {
+    let kept = frame.bytes.len() as u32;
+    kept != limits::BENCH_SINK_KEPT_BYTES && kept < frame.original_len
+}
+
+/// Whether the frame is Ethernet, IPv4 of 20 bytes and UDP, as all of the benchmark's are.
+fn is_plain_udp(frame: &[u8]) -> bool {
+    frame[ETHERTYPE..][..2] == [0x08, 0x00] && frame[IP] == 0x45 && frame[IP + 9] == 17
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::stamp::Stamp;
+    use crate::frame::FrameBuilder;
+
+    #[test]
+    fn every_segment_is_entered_with_its_copy() {
+        let datagrams: Vec<u8> = (0..3_u64)
+            .flat_map(|number| {
+                let mut datagram = payload::payload(0, 0, 100);
+                let stamp = Stamp { step: 1, flow: 0, number };
+                payload::write_header(&mut datagram, stamp.header(1_000));
+                datagram
+            })
+            .collect();
+        let mut book = Book::new(1, 2, 1);
+        let to = format!("239.2.0.0:{}", Scenario::port_of_copy(1)).parse().unwrap();
+        let bytes =
+            FrameBuilder::udp("10.2.0.1:9".parse().unwrap(), to).payload(&datagrams).build();
+        let frame = Captured {
+            bytes: &bytes,
+            original_len: bytes.len() as u32,
+            received_at_ns: 5_000,
+            checksum_missing: false,
+        };
+        assert_eq!(enter(&mut book, 100, &frame), 3);
+        let received = book.close();
+        assert_eq!((received.unique, received.reordered), (3, 0));
+        assert_eq!(received.latency.latency().max_ns, 4_000);
+    }
 }

@@ -14,7 +14,7 @@ use super::awake::AwakeCores;
 use super::bed::Bed;
 use super::cores::{self, Cores};
 use super::peers::{Peer, Running};
-use super::scenario::Scenario;
+use super::scenario::{Path, Scenario};
 use super::step::{self, StepReport, Times};
 use crate::program;
 use crate::user_namespace::{become_root_in_user_namespace, require_namespaces};
@@ -56,6 +56,9 @@ struct ScenarioOptions {
     /// Rules, at least as many as flows.
     #[arg(long, default_value_t = 1)]
     rules: usize,
+    /// Send super-frames, as UDP GSO leaves them on a veth pair.
+    #[arg(long, conflicts_with = "flows")]
+    super_frames: bool,
 }
 
 /// A relay at work in a bed of its own.
@@ -74,8 +77,8 @@ pub fn run(options: &Options) -> Result<()> {
     cores::confine(&[cores.traffic])?;
     let mut stages = stages(options, &AwakeCores::keep(cores)?)?;
     println!(
-        "{:32} {:>9} {:>7} {:>8} {:>8} {:>8} {:>8}",
-        "relay", "kpps out", "lost %", "core ns", "busy %", "p50 µs", "p99 µs"
+        "{:32} {:>9} {:>9} {:>7} {:>8} {:>8} {:>8} {:>8}",
+        "relay", "kpps in", "kpps out", "lost %", "core ns", "busy %", "p50 µs", "p99 µs"
     );
     for second in 0..options.seconds {
         for stage in &mut stages {
@@ -111,6 +114,7 @@ impl ScenarioOptions {
             rules: self.rules.max(self.flows),
             workers: 1,
             interleaved: self.flows > 1,
+            path: if self.super_frames { Path::SuperFrames } else { Path::Frames },
         }
     }
 }
@@ -120,7 +124,8 @@ fn line(name: &str, report: &StepReport) -> String {
     let share = |part: f64| part * 100.0;
     let micros = |per_mille| report.received.latency.per_mille(per_mille) as f64 / 1_000.0;
     format!(
-        "{name:32} {:>9.1} {:>7.2} {:>8.0} {:>8.1} {:>8.1} {:>8.1}",
+        "{name:32} {:>9.1} {:>9.1} {:>7.2} {:>8.0} {:>8.1} {:>8.1} {:>8.1}",
+        report.offered.per_second() / 1_000.0,
         report.received.unique as f64 / seconds / 1_000.0,
         share(report.lost() as f64 / report.expected.max(1) as f64),
         report.cpu_per_datagram() * 1e9,

@@ -33,6 +33,8 @@ pub(super) struct StepReport {
     pub(super) bed_drops: u64,
     /// Seconds that the relay's core was busy, all work included.
     pub(super) busy: f64,
+    /// Seconds that the hypervisor took from either core, the greater.
+    pub(super) stolen: f64,
 }
 
 /// Offers `per_second` datagrams, over all flows, to whatever relays in the bed.
@@ -44,8 +46,10 @@ pub(super) fn run(bed: &mut Bed, number: u32, per_second: f64, times: Times) -> 
     bed.sink.begin(measured, &scenario);
     bed.traffic.send(warm_up, per_second, times.warm_up)?;
     let stopwatch = bed.awake.stopwatch(bed.awake.division.relay)?;
+    let other = bed.awake.stopwatch(bed.awake.division.traffic)?;
     let offered = bed.traffic.send(measured, per_second, times.measured)?;
     let busy = stopwatch.busy_seconds()?;
+    let stolen = stopwatch.stolen_seconds()?.max(other.stolen_seconds()?);
     let received = bed.sink.finish()?;
     Ok(StepReport {
         offered,
@@ -53,6 +57,7 @@ pub(super) fn run(bed: &mut Bed, number: u32, per_second: f64, times: Times) -> 
         received,
         bed_drops: bed.drops()?.since(&drops),
         busy,
+        stolen,
     })
 }
 
@@ -92,6 +97,7 @@ mod tests {
             received: Received { unique: received, ..Received::default() },
             bed_drops,
             busy: 0.5,
+            stolen: 0.0,
         }
     }
 

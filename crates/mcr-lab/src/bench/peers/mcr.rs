@@ -1,11 +1,11 @@
 //! MCR: the real daemon with a configuration file.
 
-use std::fmt::Write;
 use std::fs;
+use std::net::SocketAddrV4;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use mcr_api::control::{Command, Mechanism, Stats, Workers};
+use mcr_api::control::{Command, Mechanism, Stats, WorkerStatus, Workers};
 use tempfile::TempDir;
 
 use crate::bench::bed::Bed;
@@ -13,15 +13,17 @@ use crate::bench::cores::on_cores;
 use crate::bench::memory;
 use crate::bench::scenario::Scenario;
 use crate::daemon::Daemon;
+use crate::namespace::Namespace;
 use crate::{limits, wait};
 
-/// A running daemon with all rules applied.
+/// The daemon with all rules applied, or two of them in a chain.
 #[derive(Debug)]
 pub(crate) struct Mcr {
-    daemon: Daemon,
+    /// In the order that a datagram meets them.
+    daemons: Vec<Daemon>,
     mechanism: Mechanism,
-    // Holds the configuration file.
-    _directory: TempDir,
+    // Holds the configuration files.
+    directory: TempDir,
 }
 
 /// What MCR's workers counted since their start.
@@ -49,49 +51,83 @@ impl Work {
 impl Mcr {
     pub(super) fn start(bed: &Bed, mechanism: Mechanism, program: Option<&Path>) -> Result<Self> {
         let directory = TempDir::with_prefix("mcr-bench-")?;
-        let path = directory.path().join("mcr.toml");
-        fs::write(&path, configuration(&bed.scenario)).context("writing the configuration")?;
-        let cores = bed.awake.division.of_workers(bed.scenario.workers);
-        let list = cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let way = mechanism.name();
-        let path = path.to_str().context("a temporary path is text")?;
-        let arguments = ["--config", path, "--cores", &list, "--io", way];
-        let daemon = on_cores(&cores, || {
-            let ready = limits::BENCH_RULES_APPLIED;
-            match program {
-                Some(program) => Daemon::start_build(program, bed.relay(), &arguments, ready),
-                None => Daemon::start_within(bed.relay(), &arguments, ready),
-            }
-        })?;
-        let mcr = Self { daemon, mechanism, _directory: directory };
-        mcr.wait_until_applied(bed.scenario.rules as u64)?;
+        let mut mcr = Self { daemons: Vec::new(), mechanism, directory: directory };
+        let first = (bed.relay(), configuration(&bed.scenario));
+        let second = bed.second_relay().map(|second| (second, second_configuration(&bed.scenario)));
+        for (namespace, configuration) in std::iter::once(first).chain(second) {
+            let daemon = mcr.start_one(bed, namespace, &configuration, program)?;
+            mcr.daemons.push(daemon);
+            mcr.wait_until_applied(bed.scenario.rules as u64)?;
+        }
         Ok(mcr)
     }
 
-    pub(super) fn work(&self) -> Result<Work> {
-        let totals = self.daemon.ask::<Stats>(&Command::GetStats {})?.totals;
-        // A batch's sends are one call, or one for as many as fit; each wait is one.
-        let sending = totals.batches + totals.sends / limits::SENDS_IN_A_CALL;
-        Ok(Work {
-            sent: totals.sent,
-            system_calls: sending + totals.wake_ups,
-            busy_ns: totals.busy_ns,
+    fn start_one(
+        &self,
+        bed: &Bed,
+        namespace: &Namespace,
+        configuration: &str,
+        program: Option<&Path>,
+    ) -> Result<Daemon> {
+        let path = self.directory.path().join(format!("mcr-{}.toml", self.daemons.len()));
+        fs::write(&path, configuration).context("writing the configuration")?;
+        let cores = bed.awake.division.of_workers(bed.scenario.workers);
+        let list = cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let path = path.to_str().context("a temporary path is text")?;
+        let arguments = ["--config", path, "--cores", &list, "--io", self.mechanism.name()];
+        on_cores(&cores, || {
+            let ready = limits::BENCH_RULES_APPLIED;
+            match program {
+                Some(program) => Daemon::start_build(program, namespace, &arguments, ready),
+                None => Daemon::start_within(namespace, &arguments, ready),
+            }
         })
     }
 
-    pub(super) fn resident_bytes(&self) -> Result<u64> {
-        let workers = self.workers()?.workers;
-        let resident = workers.iter().filter_map(|worker| worker.pid).map(memory::resident_bytes);
+    /// The daemon that datagrams meet first.
+    pub(crate) fn first(&self) -> Result<&Daemon> {
+        self.daemons.first().context("MCR runs")
+    }
+
+    /// The sum over a chain, but of the copies sent the last relay's.
+    pub(super) fn work(&self) -> Result<Work> {
+        let mut work = Work::default();
+        for daemon in &self.daemons {
+            let totals = daemon.ask::<Stats>(&Command::GetStats {})?.totals;
+            // A batch's sends are one call, or one for as many as fit; each wait is one.
+            let sending = totals.batches + totals.sends / limits::SENDS_IN_A_CALL;
+            work = Work {
+                sent: totals.sent,
+                system_calls: work.system_calls + sending + totals.wake_ups,
+                busy_ns: work.busy_ns + totals.busy_ns,
+            };
+        }
+        Ok(work)
+    }
+
+    /// Bytes resident in a worker beside its rings, the largest worker's.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        let pids = self.worker_pids()?;
+        let resident = pids.into_iter().map(memory::resident_bytes);
         resident.collect::<Result<Vec<_>>>()?.into_iter().max().context("MCR has no worker")
     }
 
-    fn workers(&self) -> Result<Workers> {
-        self.daemon.ask(&Command::ListWorkers {})
+    /// Process ids of all supervisors and workers.
+    pub(crate) fn pids(&self) -> Result<Vec<u32>> {
+        let mut pids = self.worker_pids()?;
+        pids.extend(self.daemons.iter().map(Daemon::pid));
+        Ok(pids)
+    }
+
+    fn worker_pids(&self) -> Result<Vec<u32>> {
+        let workers = |daemon| Ok(workers(daemon)?.into_iter().filter_map(|worker| worker.pid));
+        let pids = self.daemons.iter().map(workers).collect::<Result<Vec<_>>>()?;
+        Ok(pids.into_iter().flatten().collect())
     }
 
     fn wait_until_applied(&self, rules: u64) -> Result<()> {
         wait::until("MCR's workers have all rules", limits::BENCH_RULES_APPLIED, || {
-            let workers = self.workers()?.workers;
+            let workers = workers(self.daemons.last().context("a daemon was started")?)?;
             for worker in &workers {
                 ensure!(
                     worker.io.is_none_or(|io| io == self.mechanism),
@@ -105,22 +141,33 @@ impl Mcr {
     }
 }
 
+fn workers(daemon: &Daemon) -> Result<Vec<WorkerStatus>> {
+    Ok(daemon.ask::<Workers>(&Command::ListWorkers {})?.workers)
+}
+
+/// What every daemon of the benchmark is configured with; options that all of them, or all their
+/// rules, should have belong here and in `rule`.
 fn configuration(scenario: &Scenario) -> String {
-    let mut text = String::new();
-    for rule in 0..scenario.rules {
-        let outputs: Vec<String> = (0..scenario.fan_out)
-            .map(|copy| format!("\"{}@out0\"", Scenario::output(rule, copy)))
-            .collect();
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "[[rule]]\ninput = \"{}@in{}\"\noutputs = [{}]",
-            scenario.input(rule),
-            scenario.link(rule),
-            outputs.join(", "),
-        );
-    }
-    text
+    let rules = (0..scenario.rules).map(|number| {
+        let outputs = (0..scenario.fan_out).map(|copy| Scenario::output(number, copy));
+        let input = format!("{}@in{}", scenario.input(number), scenario.link(number));
+        rule(&input, outputs)
+    });
+    rules.collect()
+}
+
+/// Of the second relay of a chain.
+fn second_configuration(scenario: &Scenario) -> String {
+    let rules = (0..scenario.rules).map(|number| {
+        let input = format!("{}@sink0", Scenario::output(number, 0));
+        rule(&input, std::iter::once(Scenario::second_output(number)))
+    });
+    rules.collect()
+}
+
+fn rule(input: &str, outputs: impl Iterator<Item = SocketAddrV4>) -> String {
+    let outputs: Vec<String> = outputs.map(|output| format!("\"{output}@out0\"")).collect();
+    format!("[[rule]]\ninput = \"{input}\"\noutputs = [{}]\n", outputs.join(", "))
 }
 
 #[cfg(test)]

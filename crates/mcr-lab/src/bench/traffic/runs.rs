@@ -1,17 +1,17 @@
-//! One flow, as UDP GSO runs that leave the interface as single frames.
+//! One flow, as UDP GSO runs that leave the interface as single frames, or whole.
 
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
+use mcr_sys::offload::fill_in_checksums;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::bench::bed;
-use crate::bench::scenario::Scenario;
+use crate::bench::scenario::{Path, Scenario};
 use crate::bench::stamp::Stamp;
-use crate::link::set_gso_max_segments;
 use crate::namespace::Namespace;
 use crate::{limits, payload};
 
@@ -28,8 +28,10 @@ impl Runs {
     /// For the flow that belongs to link `link`.
     pub(super) fn open(namespace: &Namespace, scenario: &Scenario, link: usize) -> Result<Self> {
         let ifname = format!("src{link}");
-        // The kernel then splits each run before the interface.
-        set_gso_max_segments(namespace, &ifname, 1)?;
+        if scenario.path != Path::SuperFrames {
+            // The kernel then splits each run before the interface and fills the checksums in.
+            namespace.enter(|| fill_in_checksums(&ifname))?;
+        }
         let flow = (0..scenario.flows)
             .find(|flow| scenario.link(scenario.rule_of(*flow)) == link)
             .with_context(|| format!("no flow for {ifname}"))?;
@@ -56,6 +58,10 @@ impl Runs {
             // The relay's queue is full: they are sent, and lost like any others.
             Ok(_) | Err(Errno::ENOBUFS | Errno::EAGAIN) => Ok(count as u64),
             Err(Errno::EINTR) => Ok(0),
+            Err(Errno::EIO) => Err(Errno::EIO).context(
+                "sending a run that the kernel should fill the checksums of, which it does from \
+                 Linux 6.11 on",
+            ),
             Err(errno) => Err(errno).context("sending a run"),
         }
     }

@@ -1,0 +1,121 @@
+//! A receive ring that keeps only the beginning of frames of one range of lengths: the lab's sink.
+//!
+//! A datagram socket costs a microsecond and more for each datagram, on the core that offers the
+//! load. Here the kernel copies some tens of bytes, and the reader makes no system call.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use libc::{BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_LEN, BPF_RET, BPF_W, SOL_PACKET};
+
+use crate::error::{Doing, SetupError};
+use crate::mapping::Mapping;
+use crate::option;
+use crate::packet::{PacketStatistics, RingGeometry, take_statistics};
+
+/// Which frames are kept, and how much of each.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Lengths in bytes, from the Ethernet header on.
+    pub lengths: RangeInclusive<u32>,
+    /// Bytes kept of each frame from its beginning.
+    pub kept_bytes: u32,
+}
+
+/// A frame, as far as it was kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Captured<'r> {
+    /// The frame from its Ethernet header on.
+    pub bytes: &'r [u8],
+    /// The whole frame's length.
+    pub original_len: u32,
+    /// When the frame entered the interface, in nanoseconds of `CLOCK_REALTIME`: on the core that
+    /// sent it to a veth, before receive packet steering (`net.core.netdev_tstamp_prequeue`).
+    pub received_at_ns: u64,
+    /// Whether a sender on this host left the UDP checksum for a device to fill in.
+    pub checksum_missing: bool,
+}
+
+/// The receive ring of a bound `AF_PACKET` socket.
+#[derive(Debug)]
+pub struct CaptureRing {
+    socket: OwnedFd,
+    slots: Mapping,
+    next: usize,
+}
+
+impl CaptureRing {
+    /// Makes a ring for a packet socket that receives from one interface (`packet(7)`).
+    pub fn new(
+        socket: OwnedFd,
+        geometry: RingGeometry,
+        wanted: &Wanted,
+    ) -> Result<Self, SetupError> {
+        let what = || "making a ring for capture";
+        attach(&socket, wanted).doing(what)?;
+        // Else the kernel stamps a frame only when it copies it, on the reader's core.
+        option::set(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32).doing(what)?;
+        let version = libc::tpacket_versions::TPACKET_V2;
+        option::set(&socket, SOL_PACKET, libc::PACKET_VERSION, &version).doing(what)?;
+        option::set(&socket, SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1_i32).doing(what)?;
+        option::set(&socket, SOL_PACKET, libc::PACKET_RX_RING, &geometry.request()).doing(what)?;
+        let slots = Mapping::of(&socket, geometry).doing(what)?;
+        Ok(Self { socket, slots, next: 0 })
+    }
+
+    /// Shows every frame that has come to `visit` and hands its slot back; returns how many.
+    /// At most one round, so that a reader slower than the traffic comes to an end.
+    ///
+    /// # Panics
+    /// When the kernel puts a frame outside its slot.
+    pub fn read(&mut self, mut visit: impl FnMut(&Captured<'_>)) -> usize {
+        for read in 0..self.slots.slots() {
+            let slot = self.next;
+            let status = self.slots.status(slot).load(Ordering::Acquire);
+            if status & libc::TP_STATUS_USER == 0 {
+                return read;
+            }
+            let header = *self.slots.header(slot);
+            let kept = header.tp_snaplen as usize;
+            visit(&Captured {
+                bytes: self.slots.bytes(slot, header.tp_mac.into(), kept),
+                original_len: header.tp_len,
+                received_at_ns: u64::from(header.tp_sec) * 1_000_000_000
+                    + u64::from(header.tp_nsec),
+                checksum_missing: status & libc::TP_STATUS_CSUMNOTREADY != 0,
+            });
+            self.slots.status(slot).store(libc::TP_STATUS_KERNEL, Ordering::Release);
+            self.next = (slot + 1) % self.slots.slots();
+        }
+        self.slots.slots()
+    }
+
+    /// Reads and resets the kernel's counters.
+    pub fn take_statistics(&self) -> io::Result<PacketStatistics> {
+        take_statistics(self.as_fd())
+    }
+}
+
+impl AsFd for CaptureRing {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The verdict of a socket filter is how many bytes are kept (`linux/filter.h`).
+fn attach(socket: &OwnedFd, wanted: &Wanted) -> io::Result<()> {
+    let instruction =
+        |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    let program = [
+        instruction(BPF_LD | BPF_W | BPF_LEN, 0, 0, 0),
+        instruction(BPF_JMP | BPF_JGE | BPF_K, 0, 2, *wanted.lengths.start()),
+        instruction(BPF_JMP | BPF_JGT | BPF_K, 1, 0, *wanted.lengths.end()),
+        instruction(BPF_RET | BPF_K, 0, 0, wanted.kept_bytes),
+        instruction(BPF_RET | BPF_K, 0, 0, 0),
+    ];
+    let program =
+        libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    option::set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}

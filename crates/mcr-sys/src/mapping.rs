@@ -1,0 +1,95 @@
+//! The memory of a packet ring, mapped (`packet_mmap` in the kernel's documentation).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+
+use crate::packet::RingGeometry;
+
+/// A ring's slots.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    memory: NonNull<libc::c_void>,
+    slot_bytes: usize,
+    slots: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone and is not tied to a thread; who changes a slot
+// that is not the kernel's needs `&mut`.
+unsafe impl Send for Mapping {}
+// SAFETY: through a shared reference only the slots' status can be reached, which is atomic.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the ring that was set up on `socket` with exactly this geometry.
+    pub(crate) fn of(socket: &impl AsFd, geometry: RingGeometry) -> io::Result<Self> {
+        let (slot_bytes, slots) = (geometry.slot_bytes as usize, geometry.slots as usize);
+        if slots == 0 || slot_bytes < size_of::<libc::tpacket2_hdr>() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: a new shared mapping at an address of the kernel's choosing; packet_mmap()
+        // accepts only the exact size of the ring, so all of it is backed.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                slot_bytes * slots,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_POPULATE,
+                socket.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let memory = NonNull::new(address).expect("mmap gives no null address");
+        Ok(Self { memory, slot_bytes, slots })
+    }
+
+    /// How many slots there are.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// The status of a slot, which tells whose it is: both sides access it atomically.
+    ///
+    /// # Panics
+    /// When there is no such slot; also below.
+    pub(crate) fn status(&self, slot: usize) -> &AtomicU32 {
+        // SAFETY: inside the mapping and aligned, since slots are powers of two; the first word of
+        // a slot is its status.
+        unsafe { AtomicU32::from_ptr(self.slot(slot).as_ptr().cast()) }
+    }
+
+    /// The header of a slot that is not the kernel's.
+    pub(crate) fn header(&mut self, slot: usize) -> &mut libc::tpacket2_hdr {
+        // SAFETY: as `status`, and every slot has room for a header; the caller saw by its status
+        // that the kernel leaves the slot alone, and `&mut self` that nobody else holds it. Any
+        // bytes are a valid header.
+        unsafe { &mut *self.slot(slot).as_ptr().cast::<libc::tpacket2_hdr>() }
+    }
+
+    /// Bytes of a slot that is not the kernel's.
+    pub(crate) fn bytes(&mut self, slot: usize, first: usize, count: usize) -> &mut [u8] {
+        assert!(first + count <= self.slot_bytes, "a frame lies inside its slot");
+        // SAFETY: inside the slot, as checked; otherwise as `header`.
+        unsafe {
+            let start = self.slot(slot).as_ptr().byte_add(first);
+            std::slice::from_raw_parts_mut(start.cast::<u8>(), count)
+        }
+    }
+
+    fn slot(&self, slot: usize) -> NonNull<libc::c_void> {
+        assert!(slot < self.slots, "no such slot");
+        // SAFETY: inside the mapping, as checked.
+        unsafe { self.memory.byte_add(slot * self.slot_bytes) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: unmaps exactly what `of` mapped; whoever borrowed from it borrowed this value.
+        unsafe { libc::munmap(self.memory.as_ptr(), self.slot_bytes * self.slots) };
+    }
+}
