@@ -17,6 +17,7 @@ const SIZE: (u32, u32) = (900, 420);
 fn colour(peer: Peer) -> RGBColor {
     match peer {
         Peer::McrUring => RGBColor(0, 114, 178),
+        Peer::McrExclusive => RGBColor(0, 158, 115),
         Peer::McrPoll => RGBColor(86, 180, 233),
         Peer::Kernel => RGBColor(230, 159, 0),
         Peer::Socat => RGBColor(120, 120, 120),

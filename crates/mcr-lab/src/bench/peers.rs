@@ -23,6 +23,8 @@ pub(super) use mcr::Work;
 pub(super) enum Peer {
     /// MCR by `io_uring`.
     McrUring,
+    /// MCR by `io_uring`, whose rules are exclusive: the host's own stack sees none of it.
+    McrExclusive,
     /// MCR by `poll` and `sendmmsg`.
     McrPoll,
     /// The kernel's multicast forwarding.
@@ -33,12 +35,14 @@ pub(super) enum Peer {
 
 impl Peer {
     /// Every peer, in the order of tables.
-    pub(super) const ALL: [Self; 4] = [Self::McrUring, Self::McrPoll, Self::Kernel, Self::Socat];
+    pub(super) const ALL: [Self; 5] =
+        [Self::McrUring, Self::McrExclusive, Self::McrPoll, Self::Kernel, Self::Socat];
 
     /// What tables call it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::McrUring => "MCR, io_uring",
+            Self::McrExclusive => "MCR, exclusive",
             Self::McrPoll => "MCR, poll",
             Self::Kernel => "kernel forwarding",
             Self::Socat => "socat",
@@ -47,13 +51,14 @@ impl Peer {
 
     /// Whether it is MCR, in whatever way.
     pub(super) fn is_mcr(self) -> bool {
-        matches!(self, Self::McrUring | Self::McrPoll)
+        matches!(self, Self::McrUring | Self::McrExclusive | Self::McrPoll)
     }
 
     /// What it cannot do at all, whatever the scenario; `None` where it does the whole job.
     pub(super) fn shortcomings(self) -> Option<&'static str> {
         match self {
             Self::McrUring | Self::McrPoll => None,
+            Self::McrExclusive => Some("needs Linux 6.6; other programs of the host hear nothing"),
             Self::Kernel => Some(
                 "rewrites neither group nor port nor source, sends one copy an interface, and \
                  refuses unroutable sources",
@@ -65,7 +70,7 @@ impl Peer {
     /// Why it cannot be measured in a scenario; `None` if it can.
     pub(super) fn unable(self, scenario: &Scenario) -> Option<&'static str> {
         match self {
-            Self::McrUring | Self::McrPoll => None,
+            Self::McrUring | Self::McrExclusive | Self::McrPoll => None,
             _ if scenario.fan_out > 1 => Some("no fan-out on one interface"),
             Self::Socat if !socat::is_installed() => Some("not installed"),
             Self::Socat if scenario.flows > 1 => Some("one process a flow"),
@@ -80,7 +85,7 @@ impl Peer {
     /// Datagrams that one frame of its may hold: MCR's GSO runs cross a veth pair unsplit.
     pub(super) fn largest_run(self, scenario: &Scenario) -> u64 {
         match self {
-            Self::McrUring | Self::McrPoll => {
+            Self::McrUring | Self::McrExclusive | Self::McrPoll => {
                 (limits::MAX_DATAGRAM_BYTES / scenario.payload).clamp(1, 64) as u64
             }
             Self::Kernel if scenario.path == super::scenario::Path::SuperFrames => 64,
@@ -91,10 +96,13 @@ impl Peer {
     /// Starts it in the bed's relay namespace, on the relay's cores.
     /// MCR is the build beside this one, unless `program` names another.
     pub(super) fn start(self, bed: &Bed, program: Option<&Path>) -> Result<Running> {
-        let mcr = |mechanism| mcr::Mcr::start(bed, mechanism, program).map(Running::Mcr);
+        let mcr = |mechanism, exclusive| {
+            mcr::Mcr::start(bed, mcr::Manner { mechanism, exclusive }, program).map(Running::Mcr)
+        };
         Ok(match self {
-            Self::McrUring => mcr(Mechanism::Uring)?,
-            Self::McrPoll => mcr(Mechanism::Poll)?,
+            Self::McrUring => mcr(Mechanism::Uring, false)?,
+            Self::McrExclusive => mcr(Mechanism::Uring, true)?,
+            Self::McrPoll => mcr(Mechanism::Poll, false)?,
             Self::Kernel => Running::Kernel(kernel::start(bed)?),
             Self::Socat => Running::Socat(socat::Socat::start(bed)?),
         })

@@ -21,9 +21,18 @@ use crate::{limits, wait};
 pub(crate) struct Mcr {
     /// In the order that a datagram meets them.
     daemons: Vec<Daemon>,
-    mechanism: Mechanism,
+    manner: Manner,
     // Holds the configuration files.
     directory: TempDir,
+}
+
+/// How MCR is run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// How workers send and wait.
+    pub(crate) mechanism: Mechanism,
+    /// Whether the rules are exclusive.
+    pub(crate) exclusive: bool,
 }
 
 /// What MCR's workers counted since their start.
@@ -49,11 +58,12 @@ impl Work {
 }
 
 impl Mcr {
-    pub(super) fn start(bed: &Bed, mechanism: Mechanism, program: Option<&Path>) -> Result<Self> {
+    pub(super) fn start(bed: &Bed, manner: Manner, program: Option<&Path>) -> Result<Self> {
         let directory = TempDir::with_prefix("mcr-bench-")?;
-        let mut mcr = Self { daemons: Vec::new(), mechanism, directory: directory };
-        let first = (bed.relay(), configuration(&bed.scenario));
-        let second = bed.second_relay().map(|second| (second, second_configuration(&bed.scenario)));
+        let mut mcr = Self { daemons: Vec::new(), manner, directory };
+        let first = (bed.relay(), configuration(&bed.scenario, manner));
+        let second =
+            bed.second_relay().map(|second| (second, second_configuration(&bed.scenario, manner)));
         for (namespace, configuration) in std::iter::once(first).chain(second) {
             let daemon = mcr.start_one(bed, namespace, &configuration, program)?;
             mcr.daemons.push(daemon);
@@ -74,7 +84,9 @@ impl Mcr {
         let cores = bed.awake.division.of_workers(bed.scenario.workers);
         let list = cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let path = path.to_str().context("a temporary path is text")?;
-        let arguments = ["--config", path, "--cores", &list, "--io", self.mechanism.name()];
+        let io = self.manner.mechanism.name();
+        let arguments =
+            ["--config", path, "--cores", &list, "--io", io, "--scheduling", "realtime"];
         on_cores(&cores, || {
             let ready = limits::BENCH_RULES_APPLIED;
             match program {
@@ -130,10 +142,10 @@ impl Mcr {
             let workers = workers(self.daemons.last().context("a daemon was started")?)?;
             for worker in &workers {
                 ensure!(
-                    worker.io.is_none_or(|io| io == self.mechanism),
+                    worker.io.is_none_or(|io| io == self.manner.mechanism),
                     "worker {} does not run on {}",
                     worker.worker,
-                    self.mechanism.name()
+                    self.manner.mechanism.name()
                 );
             }
             Ok(workers.iter().all(|w| w.in_sync && w.rules == rules && w.io.is_some()))
@@ -147,27 +159,28 @@ fn workers(daemon: &Daemon) -> Result<Vec<WorkerStatus>> {
 
 /// What every daemon of the benchmark is configured with; options that all of them, or all their
 /// rules, should have belong here and in `rule`.
-fn configuration(scenario: &Scenario) -> String {
+fn configuration(scenario: &Scenario, manner: Manner) -> String {
     let rules = (0..scenario.rules).map(|number| {
         let outputs = (0..scenario.fan_out).map(|copy| Scenario::output(number, copy));
         let input = format!("{}@in{}", scenario.input(number), scenario.link(number));
-        rule(&input, outputs)
+        rule(&input, outputs, manner)
     });
     rules.collect()
 }
 
 /// Of the second relay of a chain.
-fn second_configuration(scenario: &Scenario) -> String {
+fn second_configuration(scenario: &Scenario, manner: Manner) -> String {
     let rules = (0..scenario.rules).map(|number| {
         let input = format!("{}@sink0", Scenario::output(number, 0));
-        rule(&input, std::iter::once(Scenario::second_output(number)))
+        rule(&input, std::iter::once(Scenario::second_output(number)), manner)
     });
     rules.collect()
 }
 
-fn rule(input: &str, outputs: impl Iterator<Item = SocketAddrV4>) -> String {
+fn rule(input: &str, outputs: impl Iterator<Item = SocketAddrV4>, manner: Manner) -> String {
     let outputs: Vec<String> = outputs.map(|output| format!("\"{output}@out0\"")).collect();
-    format!("[[rule]]\ninput = \"{input}\"\noutputs = [{}]\n", outputs.join(", "))
+    let (outputs, exclusive) = (outputs.join(", "), manner.exclusive);
+    format!("[[rule]]\ninput = \"{input}\"\noutputs = [{outputs}]\nexclusive = {exclusive}\n")
 }
 
 #[cfg(test)]
@@ -179,8 +192,10 @@ mod tests {
     #[test]
     fn the_configuration_is_what_mcrd_reads() {
         let scenario = Scenario { fan_out: 3, flows: 20, rules: 20, ..Scenario::default() };
-        let config = Config::parse(&configuration(&scenario), "bench").unwrap();
+        let manner = Manner { mechanism: Mechanism::Uring, exclusive: true };
+        let config = Config::parse(&configuration(&scenario, manner), "bench").unwrap();
         assert_eq!(config.rules.len(), 20);
+        assert!(config.rules.iter().all(|configured| configured.rule.exclusive));
         assert!(config.rules.iter().all(|configured| configured.rule.outputs.len() == 3));
     }
 }
