@@ -111,11 +111,19 @@ pub fn set_mtu(namespace: &Namespace, ifname: &str, mtu: u32) -> Result<()> {
 /// Limits the segments of a super-frame that the interface accepts from the kernel.
 ///
 /// With 1 every datagram leaves a veth as a frame of its own, as from a real NIC: the kernel
-/// splits a sender's `UDP_SEGMENT` run before the interface. (Switching `tx-udp-segmentation`
-/// off would do the same, but needs the ethtool interface.)
+/// splits a sender's `UDP_SEGMENT` run before the interface.
 pub fn set_gso_max_segments(namespace: &Namespace, ifname: &str, segments: u32) -> Result<()> {
     let limit = LinkAttribute::GsoMaxSegs(segments);
     change(namespace, ifname, |link| link.append_extra_attribute(limit))
+}
+
+/// The offload of checksums of sent frames: without it the kernel fills them in itself, and splits
+/// what is longer than a frame, since a device without the one lacks the other.
+pub const TX_CHECKSUMS: &str = "tx-checksum-ip-generic";
+
+/// Switches a feature of the interface, by the name that `ethtool -k` has in the kernel.
+pub fn set_feature(namespace: &Namespace, ifname: &str, feature: &str, on: bool) -> Result<()> {
+    Ok(namespace.enter(|| mcr_sys::offload::set_feature(ifname, feature, on))?)
 }
 
 /// Renames an interface; the kernel wants it down first.

@@ -18,7 +18,6 @@ use mcr_lab::tap::{Direction, RawTap};
 use mcr_lab::topology::{self, RelayTopology};
 use mcr_lab::{address, igmp, link, packet_socket, wait};
 use mcr_sys::capture::{CaptureRing, Wanted};
-use mcr_sys::offload::fill_in_checksums;
 use mcr_sys::packet::RingGeometry;
 use mcr_sys::tx_ring::TxRing;
 use nix::sys::socket::SockProtocol;
@@ -232,7 +231,7 @@ fn checksums_are_filled_in_before_the_wire() -> Result<()> {
     for by_the_kernel in [false, true] {
         let net = one_sink()?;
         if by_the_kernel {
-            net.relay.enter(|| fill_in_checksums("out0"))?;
+            link::set_feature(&net.relay, "out0", link::TX_CHECKSUMS, false)?;
         }
         let ring = capture(&net.sinks[0], "sink0", &everything)?;
         let generator = Generator::new(&net.relay, "out0").flow(1, group).count(40);

@@ -11,7 +11,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
-use mcr_sys::offload::fill_in_checksums;
 
 use super::awake::AwakeCores;
 use super::cpu::Backlog;
@@ -20,7 +19,7 @@ use super::sink::Sink;
 use super::steering::receive_on;
 use super::traffic::Traffic;
 use crate::address::add_address;
-use crate::link::{set_mtu, set_up, veth_pair, wait_until_up};
+use crate::link::{TX_CHECKSUMS, set_feature, set_mtu, set_up, veth_pair, wait_until_up};
 use crate::namespace::Namespace;
 use crate::topology::RelayTopology;
 
@@ -87,7 +86,7 @@ impl Bed {
             receive_on(&net.sinks[0], "sink0", cores.relay)?;
         }
         if scenario.path == Path::ChainOfFrames {
-            net.relay.enter(|| fill_in_checksums("out0"))?;
+            set_feature(&net.relay, "out0", TX_CHECKSUMS, false)?;
         }
         receive_on(last, "sink0", cores.traffic)?;
         let traffic = Traffic::open(&net.source, scenario)?;

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
-use mcr_sys::offload::fill_in_checksums;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -12,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::bench::bed;
 use crate::bench::scenario::{Path, Scenario};
 use crate::bench::stamp::Stamp;
+use crate::link::{TX_CHECKSUMS, set_feature};
 use crate::namespace::Namespace;
 use crate::{limits, payload};
 
@@ -30,7 +30,7 @@ impl Runs {
         let ifname = format!("src{link}");
         if scenario.path != Path::SuperFrames {
             // The kernel then splits each run before the interface and fills the checksums in.
-            namespace.enter(|| fill_in_checksums(&ifname))?;
+            set_feature(namespace, &ifname, TX_CHECKSUMS, false)?;
         }
         let flow = (0..scenario.flows)
             .find(|flow| scenario.link(scenario.rule_of(*flow)) == link)

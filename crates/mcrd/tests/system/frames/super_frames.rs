@@ -26,6 +26,9 @@ pub(super) fn trials(mut suite: Suite) -> Suite {
     suite = matrix(suite, "frames::super_frames", &all, super_frames);
     suite = matrix(suite, "frames::super_frames_cut_up", &all, cut_up);
     suite = matrix(suite, "frames::super_frame_with_a_short_end", &all, short_end);
+    // With GRO a veth receives on whichever core is free, and two workers then share a flow.
+    let one_worker: Vec<_> = all.iter().copied().filter(|variant| variant.workers == 1).collect();
+    suite = matrix(suite, "frames::merged_by_gro", &one_worker, merged_by_gro);
     matrix(suite, "frames::relays_in_a_chain", &all, chain)
 }
 
@@ -108,6 +111,26 @@ fn sender(destination: SocketAddr) -> Result<UdpSocket> {
     setsockopt(&sender, sockopt::BindToDevice, &"src0".into())?;
     sender.connect(destination)?;
     Ok(sender)
+}
+
+/// The receive path of `in0` merges frames again that the sender's kernel had split.
+fn merged_by_gro(variant: Variant) -> Result<()> {
+    let net = RelayTopology::builder().build()?;
+    link::set_gso_max_segments(&net.source, "src0", 1)?;
+    for feature in ["rx-gro", "rx-udp-gro-forwarding"] {
+        link::set_feature(&net.relay, "in0", feature, true)?;
+    }
+    Relay::run_on(variant, net, &[], |relay| {
+        let sink = Sink::multicast(&relay.net.sinks[0], "sink0", output(variant))?;
+        relay.add_active(&rule(input(variant), "in0", &[endpoint(output(variant), "out0")]))?;
+        let runs = || relay.generator().segments_per_send(SEGMENTS);
+        let sent = relay.send_by(runs, input(variant))?;
+        delivered(sink, sent)?;
+        let totals = relay.settled(1)?.totals;
+        ensure!(totals.datagrams == sent.total(), "{sent:?} {totals:#?}");
+        ensure!(totals.frames_read * 2 < sent.total(), "hardly any was merged: {totals:#?}");
+        Ok(())
+    })
 }
 
 /// One relay feeds another over a veth pair, which carries its runs unsplit.
