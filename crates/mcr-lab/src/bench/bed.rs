@@ -80,7 +80,8 @@ impl Bed {
             receive_on(&net.relay, &format!("in{link}"), core)?;
             add_address(&net.source, &format!("src{link}"), IpAddr::V4(source(link)), 24)?;
         }
-        let end = if scenario.path.is_chain() { Some(extend(&net.sinks[0], scenario)?) } else { None };
+        let end =
+            if scenario.path.is_chain() { Some(extend(&net.sinks[0], scenario)?) } else { None };
         let last = end.as_ref().unwrap_or(&net.sinks[0]);
         if end.is_some() {
             receive_on(&net.sinks[0], "sink0", cores.relay)?;

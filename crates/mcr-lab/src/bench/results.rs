@@ -2,12 +2,15 @@
 
 use serde::Serialize;
 
+use super::churn::Churn;
 use super::cores::Cores;
+use super::idle::Idle;
 use super::machine::Machine;
 use super::measure::{Cost, LatencyAt, Method, Round};
 use super::peers::Peer;
 use super::scenario::{Axis, Scenario};
 use super::search::Limit;
+use super::targets::Target;
 
 /// A whole run.
 #[derive(Debug, Clone, Serialize)]
@@ -24,6 +27,14 @@ pub(super) struct Results {
     pub(super) generator_ceiling: f64,
     /// Every relay at every point.
     pub(super) points: Vec<Point>,
+    /// MCR while its rules change.
+    pub(super) churn: Option<Churn>,
+    /// MCR without traffic.
+    pub(super) idle: Option<Idle>,
+    /// What all that says of the targets.
+    pub(super) targets: Vec<Target>,
+    /// How long the whole run took, in seconds.
+    pub(super) elapsed_s: f64,
 }
 
 /// One relay at one point of an axis.
@@ -125,6 +136,12 @@ impl Point {
 }
 
 impl Results {
+    /// Rounds that there was time for.
+    pub(super) fn rounds(&self) -> usize {
+        let figures = self.points.iter().filter_map(Point::figures);
+        figures.map(|figures| figures.clean_per_second.rounds.len()).max().unwrap_or(0)
+    }
+
     /// The points of an axis.
     pub(super) fn on(&self, axis: Axis) -> impl Iterator<Item = &Point> {
         self.points.iter().filter(move |point| point.axis == axis)
