@@ -81,7 +81,7 @@ pub(super) fn run(
             }
             found.push(measured);
         }
-        longest = longest.max((start.elapsed() - begun).mul_f64(LATER_ROUND));
+        longest = longest.max(start.elapsed().saturating_sub(begun).mul_f64(LATER_ROUND));
     }
     Ok(tasks.iter().map(|task| point(task, &rounds)).collect())
 }

@@ -51,7 +51,7 @@ impl Work {
 impl Mcr {
     pub(super) fn start(bed: &Bed, mechanism: Mechanism, program: Option<&Path>) -> Result<Self> {
         let directory = TempDir::with_prefix("mcr-bench-")?;
-        let mut mcr = Self { daemons: Vec::new(), mechanism, directory: directory };
+        let mut mcr = Self { daemons: Vec::new(), mechanism, directory };
         let first = (bed.relay(), configuration(&bed.scenario));
         let second = bed.second_relay().map(|second| (second, second_configuration(&bed.scenario)));
         for (namespace, configuration) in std::iter::once(first).chain(second) {
