@@ -3,8 +3,8 @@
 //! A virtual core that halts is woken by its hypervisor, tens of microseconds later and at a price
 //! that no relay is to blame for. A thread of idle priority on each core, which any other work
 //! preempts at once, keeps it from halting; on hardware of one's own the same is had by
-//! `cpuidle.off=1` or `/dev/cpu_dma_latency`. The thread reads the clock over and over: two readings
-//! close to each other say that the core had nothing else to do.
+//! `cpuidle.off=1` or `/dev/cpu_dma_latency`. The thread reads the clock over and over: two
+//! readings close to each other say that the core had nothing else to do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -47,6 +47,8 @@ pub(super) enum Known {
 pub(super) struct Round {
     /// Datagrams a second into the relay, and what limits it.
     pub(super) clean: (f64, Limit),
+    /// Datagrams a second, all copies, that arrived in the best step, whatever was lost beside.
+    pub(super) goodput: f64,
     /// The cost at a moderate rate.
     pub(super) cost: Option<Cost>,
     /// Latency at several rates, where it was asked for.
@@ -95,12 +97,13 @@ pub(super) struct Meter<'a> {
     steps: u32,
     disorder: u64,
     repeated: u64,
+    goodput: f64,
 }
 
 impl<'a> Meter<'a> {
     /// For a relay that `peer` started in `bed`.
     pub(super) fn new(bed: &'a mut Bed, peer: Peer, relay: &'a Running, method: Method) -> Self {
-        Self { bed, relay, peer, method, steps: 0, disorder: 0, repeated: 0 }
+        Self { bed, relay, peer, method, steps: 0, disorder: 0, repeated: 0, goodput: 0.0 }
     }
 
     /// The whole round.
@@ -116,7 +119,8 @@ impl<'a> Meter<'a> {
         let latency = if latency && clean.0 > 0.0 { self.latencies(clean.0)? } else { Vec::new() };
         let resident_bytes = self.relay.resident_bytes()?;
         let (disorder, repeated) = (self.disorder, self.repeated);
-        Ok(Round { clean, cost, latency, resident_bytes, disorder, repeated })
+        let goodput = self.goodput;
+        Ok(Round { clean, goodput, cost, latency, resident_bytes, disorder, repeated })
     }
 
     fn clean_rate(&mut self, known: Known, progress: &mut impl FnMut(f64)) -> Result<(f64, Limit)> {
@@ -184,6 +188,8 @@ impl<'a> Meter<'a> {
             self.disorder += report.received.duplicated + report.received.reordered;
             // What a core missed says nothing of the relay.
             if report.stolen < limits::STOLEN_TOO_MUCH || retries.next().is_none() {
+                let seconds = report.offered.elapsed.as_secs_f64();
+                self.goodput = self.goodput.max(report.received.unique as f64 / seconds);
                 return Ok(report);
             }
             self.repeated += 1;

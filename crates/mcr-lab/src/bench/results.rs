@@ -69,6 +69,8 @@ pub(super) struct Figures {
     pub(super) clean_per_second: Spread,
     /// What limits it, in most rounds.
     pub(super) limit: Limit,
+    /// The most datagrams a second that arrived, all copies, whatever was lost beside: the median.
+    pub(super) goodput_per_second: f64,
     /// The cost for each datagram that arrived, the median of each figure.
     pub(super) cost: Option<Cost>,
     /// Latency by rate, the median of each figure.
@@ -111,6 +113,7 @@ impl Figures {
         Some(Self {
             clean_per_second: Spread::of(rounds.iter().map(|round| round.clean.0).collect()),
             limit: most_frequent(&limits)?,
+            goodput_per_second: median(rounds.iter().map(|round| round.goodput)),
             cost: median_cost(rounds),
             latency: median_latencies(rounds),
             resident_bytes: rounds.iter().filter_map(|round| round.resident_bytes).max(),
@@ -225,6 +228,7 @@ mod tests {
         let at = |rate, p50_us| LatencyAt { rate, p50_us, p99_us: 0.0, p999_us: 0.0 };
         let round = |latency| Round {
             clean: (1.0, Limit::Relay),
+            goodput: 1.0,
             cost: None,
             latency,
             resident_bytes: None,

@@ -76,6 +76,7 @@ fn rates(results: &Results, axis: Axis) -> Table {
         "min-max",
         "kpps out",
         "ratio",
+        "most out",
         "core ns",
         "worker ns",
         "calls",
@@ -94,7 +95,7 @@ fn rates(results: &Results, axis: Axis) -> Table {
     table
 }
 
-fn cells(results: &Results, point: &Point, figures: &Figures) -> [String; 9] {
+fn cells(results: &Results, point: &Point, figures: &Figures) -> [String; 10] {
     let clean = &figures.clean_per_second;
     let mark = match figures.limit {
         Limit::Relay => "",
@@ -110,6 +111,7 @@ fn cells(results: &Results, point: &Point, figures: &Figures) -> [String; 9] {
         format!("{}-{}", kpps(clean.min), kpps(clean.max)),
         point.out_per_second().map_or_else(String::new, kpps),
         maybe(ratio(results, point), 2),
+        kpps(figures.goodput_per_second),
         maybe(cost.map(|cost| cost.core_ns), 0),
         maybe(cost.and_then(|cost| cost.worker_ns), 0),
         maybe(cost.and_then(|cost| cost.system_calls), 3),
@@ -150,6 +152,7 @@ fn notes(results: &Results) -> String {
         "\nclean: the highest rate with at most 0.5 % lost after the generator, known to {:.0} %; \
          steps of {} ms after {} ms of warm-up\n\
          ratio: datagrams out, against the kernel's forwarding (peers) or the axis's first point\n\
+         most out: the most kpps out in any step, whatever was lost beside\n\
          core ns: time of the relay's core, soft interrupts included, for each datagram out at \
          100 kpps out or half the clean rate; worker ns: of it MCR's worker when it did not wait\n\
          calls: the data path's system calls for each datagram out, at most (batches and waits \
