@@ -8,8 +8,10 @@ mod awake;
 mod bed;
 mod book;
 mod chart;
+mod churn;
 mod cores;
 mod cpu;
+mod idle;
 mod isolation;
 mod machine;
 mod measure;
@@ -27,11 +29,13 @@ pub mod steady;
 mod steering;
 mod step;
 mod table;
+mod targets;
 mod template;
 mod traffic;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::value_parser;
@@ -39,12 +43,19 @@ use clap::value_parser;
 use crate::program;
 use crate::user_namespace::{become_root_in_user_namespace, require_namespaces};
 use awake::AwakeCores;
+use churn::Churn;
 use cores::Cores;
 use machine::Machine;
 use measure::Method;
+use peers::Peer;
 use progress::Progress;
-use results::Results;
+use results::{Point, Results};
 use scenario::Axis;
+
+/// How long rounds may take in all, so that a whole run ends in under 30 minutes and a quick one in
+/// under two, with what comes before and after them.
+const FULL_RUN: Duration = Duration::from_mins(27);
+const QUICK_RUN: Duration = Duration::from_secs(90);
 
 /// What the benchmark measures.
 #[derive(Debug, Clone, clap::Args)]
@@ -67,19 +78,21 @@ impl Options {
     fn method(&self) -> Method {
         let rounds = self.rounds.unwrap_or(if self.quick { 2 } else { 3 }) as usize;
         let full = Method {
-            warm_up_ms: 250,
-            measured_ms: 1_000,
+            warm_up_ms: 200,
+            measured_ms: 500,
             latency_ms: 1_000,
-            precision: 0.02,
+            precision: 0.03,
             rounds,
             latency_rounds: rounds,
+            budget: FULL_RUN,
         };
         let quick = Method {
-            warm_up_ms: 150,
-            measured_ms: 400,
-            latency_ms: 600,
+            warm_up_ms: 100,
+            measured_ms: 300,
+            latency_ms: 500,
             precision: 0.05,
             latency_rounds: 1,
+            budget: QUICK_RUN,
             ..full
         };
         if self.quick { quick } else { full }
@@ -109,6 +122,7 @@ pub fn run(options: &Options) -> Result<()> {
     program::mcrd()?;
     become_root_in_user_namespace()?;
     require_namespaces()?;
+    let start = Instant::now();
     let (machine, cores) = (Machine::this(), Cores::divide()?);
     // Everything but the relay stays on the traffic's core.
     cores::confine(&[cores.traffic])?;
@@ -123,10 +137,21 @@ pub fn run(options: &Options) -> Result<()> {
         foreign_load: isolation::foreign_load(&awake)?,
         generator_ceiling: isolation::generator_ceiling(&awake)?,
         points: Vec::new(),
+        churn: None,
+        idle: None,
+        targets: Vec::new(),
+        elapsed_s: 0.0,
     };
     let mut progress = Progress::new(method.rounds, tasks.len());
     results.points = run::run(&tasks, &awake, method, &mut progress)?;
+    if options.only.is_none() {
+        progress.say("rules that change, and none");
+        results.churn = churn(&results, &awake)?;
+        results.idle = Some(idle::measure(&awake)?);
+    }
     drop(progress);
+    results.targets = targets::all(&results);
+    results.elapsed_s = start.elapsed().as_secs_f64();
     println!("{}", table::whole(&results));
     fs::create_dir_all(&output).with_context(|| output.display().to_string())?;
     let json = output.join("results.json");
@@ -135,4 +160,11 @@ pub fn run(options: &Options) -> Result<()> {
     chart::draw_all(&results, &output)?;
     println!("{} and charts beside it", json.display());
     Ok(())
+}
+
+/// At the clean rate that the run found for the usual scenario.
+fn churn(results: &Results, awake: &AwakeCores) -> Result<Option<Churn>> {
+    let own = results.on(Axis::Peers).find(|point| point.peer == Peer::McrUring);
+    let clean = own.and_then(Point::out_per_second).filter(|clean| *clean > 0.0);
+    clean.map(|clean| churn::measure(awake, results.method, clean)).transpose()
 }

@@ -137,9 +137,10 @@ pub const STOLEN_TOO_MUCH: f64 = 0.01;
 /// How often a step is taken anew for stolen time.
 pub const STOLEN_RETRIES: u32 = 3;
 
-/// Rule changes a second that are asked for beside the traffic, and over how many connections:
-/// each waits for its answer, which may take some milliseconds.
+/// Rule changes a second that are asked for beside the traffic. Each connection waits for its
+/// answers, which may take some milliseconds, so there are several.
 pub const CHURN_PER_SECOND: u64 = 1_000;
+/// The connections.
 pub const CHURN_CONNECTIONS: usize = 16;
 
 /// The share of the clean rate at which rules are changed.
@@ -148,8 +149,9 @@ pub const CHURN_LOAD: f64 = 0.8;
 /// Rules of the idle relay.
 pub const IDLE_RULES: usize = 10_000;
 
-/// How long an idle relay settles after its start, and is then watched.
+/// How long an idle relay settles after its start.
 pub const IDLE_SETTLE: Duration = Duration::from_secs(1);
+/// How long it is watched.
 pub const IDLE_WATCH: Duration = Duration::from_secs(4);
 
 /// Bytes that the sink keeps of a frame: all headers, and the payload's own.
@@ -180,9 +182,6 @@ pub const BENCH_OUTPUT_GROUPS: usize = 250;
 
 /// How long the daemon may take to apply the largest rule set, 100,000 rules.
 pub const BENCH_RULES_APPLIED: Duration = Duration::from_mins(1);
-
-/// Send operations that a worker hands to the kernel in one call: `SENDS_AT_ONCE` of `mcr-sys`.
-pub const SENDS_IN_A_CALL: u64 = 512;
 
 /// The share of datagrams that may be lost at a clean rate.
 pub const CLEAN_LOSS: f64 = 0.005;

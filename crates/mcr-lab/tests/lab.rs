@@ -17,7 +17,7 @@ use mcr_lab::sink::{Sink, SinkReport};
 use mcr_lab::tap::{Direction, RawTap};
 use mcr_lab::topology::{self, RelayTopology};
 use mcr_lab::{address, igmp, link, packet_socket, wait};
-use mcr_sys::capture::{CaptureRing, Wanted};
+use mcr_sys::capture::{CaptureRing, Captured, Wanted};
 use mcr_sys::packet::RingGeometry;
 use mcr_sys::tx_ring::TxRing;
 use nix::sys::socket::SockProtocol;
@@ -200,11 +200,14 @@ type Shown = (Vec<u8>, u32, bool);
 fn captured(mut ring: CaptureRing, count: usize) -> Result<Vec<Shown>> {
     let mut shown = Vec::new();
     wait::until("the frames arrive", SOON, || {
-        ring.read(|frame| {
-            if frame.bytes[12..14] == [8, 0] && frame.bytes[23] == 17 {
-                shown.push((frame.bytes.to_vec(), frame.original_len, frame.checksum_missing));
+        let keep = |frame: &Captured<'_>| {
+            (frame.bytes.to_vec(), frame.original_len, frame.checksum_missing)
+        };
+        while let Some(frame) = ring.take(keep) {
+            if frame.0[12..14] == [8, 0] && frame.0[23] == 17 {
+                shown.push(frame);
             }
-        });
+        }
         Ok(shown.len() >= count)
     })?;
     Ok(shown)

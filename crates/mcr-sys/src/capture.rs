@@ -65,31 +65,35 @@ impl CaptureRing {
         Ok(Self { socket, slots, next: 0 })
     }
 
-    /// Shows every frame that has come to `visit` and hands its slot back; returns how many.
-    /// At most one round, so that a reader slower than the traffic comes to an end.
+    /// When the oldest frame not taken entered the interface; `None` where there is none.
+    pub fn next_at_ns(&mut self) -> Option<u64> {
+        self.holds_frame().then(|| received_at_ns(self.slots.header(self.next)))
+    }
+
+    /// Shows the oldest frame to `visit` and hands its slot back; `None` where there is none.
     ///
     /// # Panics
     /// When the kernel puts a frame outside its slot.
-    pub fn read(&mut self, mut visit: impl FnMut(&Captured<'_>)) -> usize {
-        for read in 0..self.slots.slots() {
-            let slot = self.next;
-            let status = self.slots.status(slot).load(Ordering::Acquire);
-            if status & libc::TP_STATUS_USER == 0 {
-                return read;
-            }
-            let header = *self.slots.header(slot);
-            let kept = header.tp_snaplen as usize;
-            visit(&Captured {
-                bytes: self.slots.bytes(slot, header.tp_mac.into(), kept),
-                original_len: header.tp_len,
-                received_at_ns: u64::from(header.tp_sec) * 1_000_000_000
-                    + u64::from(header.tp_nsec),
-                checksum_missing: status & libc::TP_STATUS_CSUMNOTREADY != 0,
-            });
-            self.slots.status(slot).store(libc::TP_STATUS_KERNEL, Ordering::Release);
-            self.next = (slot + 1) % self.slots.slots();
+    pub fn take<T>(&mut self, visit: impl FnOnce(&Captured<'_>) -> T) -> Option<T> {
+        if !self.holds_frame() {
+            return None;
         }
-        self.slots.slots()
+        let slot = self.next;
+        let header = *self.slots.header(slot);
+        let status = self.slots.status(slot).load(Ordering::Relaxed);
+        let seen = visit(&Captured {
+            bytes: self.slots.bytes(slot, header.tp_mac.into(), header.tp_snaplen as usize),
+            original_len: header.tp_len,
+            received_at_ns: received_at_ns(&header),
+            checksum_missing: status & libc::TP_STATUS_CSUMNOTREADY != 0,
+        });
+        self.slots.status(slot).store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        self.next = (slot + 1) % self.slots.slots();
+        Some(seen)
+    }
+
+    fn holds_frame(&self) -> bool {
+        self.slots.status(self.next).load(Ordering::Acquire) & libc::TP_STATUS_USER != 0
     }
 
     /// Reads and resets the kernel's counters.
@@ -102,6 +106,10 @@ impl AsFd for CaptureRing {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn received_at_ns(header: &libc::tpacket2_hdr) -> u64 {
+    u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec)
 }
 
 /// The verdict of a socket filter is how many bytes are kept (`linux/filter.h`).

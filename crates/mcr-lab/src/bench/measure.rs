@@ -27,6 +27,19 @@ pub(super) struct Method {
     pub(super) rounds: usize,
     /// In how many of these latency is measured too.
     pub(super) latency_rounds: usize,
+    /// No round begins that would likely end after this.
+    pub(super) budget: Duration,
+}
+
+/// What is known of a clean rate before it is searched.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Known {
+    /// Nothing.
+    Nothing,
+    /// It is somewhere about that of a related scenario.
+    About(f64),
+    /// It was this in an earlier round.
+    Before(f64),
 }
 
 /// What a round found.
@@ -34,6 +47,8 @@ pub(super) struct Method {
 pub(super) struct Round {
     /// Datagrams a second into the relay, and what limits it.
     pub(super) clean: (f64, Limit),
+    /// Datagrams a second, all copies, that arrived in the best step, whatever was lost beside.
+    pub(super) goodput: f64,
     /// The cost at a moderate rate.
     pub(super) cost: Option<Cost>,
     /// Latency at several rates, where it was asked for.
@@ -82,40 +97,43 @@ pub(super) struct Meter<'a> {
     steps: u32,
     disorder: u64,
     repeated: u64,
+    goodput: f64,
 }
 
 impl<'a> Meter<'a> {
     /// For a relay that `peer` started in `bed`.
     pub(super) fn new(bed: &'a mut Bed, peer: Peer, relay: &'a Running, method: Method) -> Self {
-        Self { bed, relay, peer, method, steps: 0, disorder: 0, repeated: 0 }
+        Self { bed, relay, peer, method, steps: 0, disorder: 0, repeated: 0, goodput: 0.0 }
     }
 
-    /// The whole round. `known` is the clean rate of an earlier one.
+    /// The whole round.
     pub(super) fn round(
         mut self,
-        known: Option<f64>,
+        known: Known,
         latency: bool,
         mut progress: impl FnMut(f64),
     ) -> Result<Round> {
         let clean = self.clean_rate(known, &mut progress)?;
         progress(clean.0);
         let cost = if clean.0 > 0.0 { Some(self.cost(clean.0)?) } else { None };
-        let latency = if latency { self.latencies(clean.0)? } else { Vec::new() };
+        let latency = if latency && clean.0 > 0.0 { self.latencies(clean.0)? } else { Vec::new() };
         let resident_bytes = self.relay.resident_bytes()?;
         let (disorder, repeated) = (self.disorder, self.repeated);
-        Ok(Round { clean, cost, latency, resident_bytes, disorder, repeated })
+        let goodput = self.goodput;
+        Ok(Round { clean, goodput, cost, latency, resident_bytes, disorder, repeated })
     }
 
-    fn clean_rate(
-        &mut self,
-        known: Option<f64>,
-        progress: &mut impl FnMut(f64),
-    ) -> Result<(f64, Limit)> {
+    fn clean_rate(&mut self, known: Known, progress: &mut impl FnMut(f64)) -> Result<(f64, Limit)> {
         let run = self.peer.largest_run(&self.bed.scenario);
-        let first = limits::FIRST_RATE / self.bed.scenario.fan_out as f64;
         let precision = self.method.precision;
-        let mut search =
-            known.map_or(Search::new(first, precision), |known| Search::near(known, precision));
+        let mut search = match known {
+            Known::Nothing => {
+                let first = limits::FIRST_RATE / self.bed.scenario.fan_out as f64;
+                Search::new(first, precision)
+            }
+            Known::About(rate) => Search::new(rate, precision),
+            Known::Before(rate) => Search::near(rate, precision),
+        };
         let mut silent = 0;
         while let Some(rate) = search.rate() {
             progress(rate);
@@ -170,6 +188,8 @@ impl<'a> Meter<'a> {
             self.disorder += report.received.duplicated + report.received.reordered;
             // What a core missed says nothing of the relay.
             if report.stolen < limits::STOLEN_TOO_MUCH || retries.next().is_none() {
+                let seconds = report.offered.elapsed.as_secs_f64();
+                self.goodput = self.goodput.max(report.received.unique as f64 / seconds);
                 return Ok(report);
             }
             self.repeated += 1;

@@ -41,6 +41,11 @@ impl Progress {
         self.show(&self.line);
     }
 
+    /// Something else than a task begins.
+    pub(super) fn say(&self, what: &str) {
+        self.show(&format!("[{:>4} s] {what}", self.start.elapsed().as_secs()));
+    }
+
     /// A rate is being offered.
     pub(super) fn rate(&mut self, per_second: f64) {
         if self.terminal {

@@ -2,12 +2,15 @@
 
 use serde::Serialize;
 
+use super::churn::Churn;
 use super::cores::Cores;
+use super::idle::Idle;
 use super::machine::Machine;
 use super::measure::{Cost, LatencyAt, Method, Round};
 use super::peers::Peer;
 use super::scenario::{Axis, Scenario};
 use super::search::Limit;
+use super::targets::Target;
 
 /// A whole run.
 #[derive(Debug, Clone, Serialize)]
@@ -24,6 +27,14 @@ pub(super) struct Results {
     pub(super) generator_ceiling: f64,
     /// Every relay at every point.
     pub(super) points: Vec<Point>,
+    /// MCR while its rules change.
+    pub(super) churn: Option<Churn>,
+    /// MCR without traffic.
+    pub(super) idle: Option<Idle>,
+    /// What all that says of the targets.
+    pub(super) targets: Vec<Target>,
+    /// How long the whole run took, in seconds.
+    pub(super) elapsed_s: f64,
 }
 
 /// One relay at one point of an axis.
@@ -58,6 +69,8 @@ pub(super) struct Figures {
     pub(super) clean_per_second: Spread,
     /// What limits it, in most rounds.
     pub(super) limit: Limit,
+    /// The most datagrams a second that arrived, all copies, whatever was lost beside: the median.
+    pub(super) goodput_per_second: f64,
     /// The cost for each datagram that arrived, the median of each figure.
     pub(super) cost: Option<Cost>,
     /// Latency by rate, the median of each figure.
@@ -100,6 +113,7 @@ impl Figures {
         Some(Self {
             clean_per_second: Spread::of(rounds.iter().map(|round| round.clean.0).collect()),
             limit: most_frequent(&limits)?,
+            goodput_per_second: median(rounds.iter().map(|round| round.goodput)),
             cost: median_cost(rounds),
             latency: median_latencies(rounds),
             resident_bytes: rounds.iter().filter_map(|round| round.resident_bytes).max(),
@@ -125,6 +139,12 @@ impl Point {
 }
 
 impl Results {
+    /// Rounds that there was time for.
+    pub(super) fn rounds(&self) -> usize {
+        let figures = self.points.iter().filter_map(Point::figures);
+        figures.map(|figures| figures.clean_per_second.rounds.len()).max().unwrap_or(0)
+    }
+
     /// The points of an axis.
     pub(super) fn on(&self, axis: Axis) -> impl Iterator<Item = &Point> {
         self.points.iter().filter(move |point| point.axis == axis)
@@ -208,6 +228,7 @@ mod tests {
         let at = |rate, p50_us| LatencyAt { rate, p50_us, p99_us: 0.0, p999_us: 0.0 };
         let round = |latency| Round {
             clean: (1.0, Limit::Relay),
+            goodput: 1.0,
             cost: None,
             latency,
             resident_bytes: None,

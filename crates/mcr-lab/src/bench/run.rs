@@ -2,17 +2,20 @@
 //! machine in the meantime meets all of them alike.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::awake::AwakeCores;
 use super::bed::Bed;
-
-use super::measure::{Meter, Method, Round};
+use super::measure::{Known, Meter, Method, Round};
 use super::peers::Peer;
 use super::progress::Progress;
 use super::results::{Figures, Outcome, Point};
 use super::scenario::{Axis, Scenario};
+
+/// How long a later round takes, to the first: its searches are shorter.
+const LATER_ROUND: f64 = 0.7;
 
 /// What is measured in each round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,18 +55,33 @@ pub(super) fn run(
     progress: &mut Progress,
 ) -> Result<Vec<Point>> {
     let mut rounds: BTreeMap<Task, Vec<Round>> = BTreeMap::new();
+    let mut related: BTreeMap<Peer, f64> = BTreeMap::new();
+    let start = Instant::now();
+    let mut longest = Duration::ZERO;
     for round in 0..method.rounds {
+        let begun = start.elapsed();
+        // The first is the longest: the others begin their searches at what it found.
+        if round > 0 && begun + longest > method.budget {
+            break;
+        }
         for (place, task) in tasks.iter().enumerate() {
             if task.peer.unable(&task.scenario).is_some() {
                 continue;
             }
             progress.begin(round, place, task);
             let found = rounds.entry(*task).or_default();
-            let known = found.last().map(|round| round.clean.0).filter(|rate| *rate > 0.0);
+            let fan_out = task.scenario.fan_out as f64;
+            let before = found.last().map(|round| round.clean.0).filter(|rate| *rate > 0.0);
+            let about = related.get(&task.peer).map(|out| Known::About(out / fan_out));
+            let known = before.map_or(about.unwrap_or(Known::Nothing), Known::Before);
             let measured = measure(task, awake, method, (known, round), progress)
                 .with_context(|| format!("{} with {:?}", task.peer.name(), task.scenario))?;
+            if measured.clean.0 > 0.0 {
+                related.insert(task.peer, measured.clean.0 * fan_out);
+            }
             found.push(measured);
         }
+        longest = longest.max(start.elapsed().saturating_sub(begun).mul_f64(LATER_ROUND));
     }
     Ok(tasks.iter().map(|task| point(task, &rounds)).collect())
 }
@@ -72,7 +90,7 @@ fn measure(
     task: &Task,
     awake: &AwakeCores,
     method: Method,
-    (known, round): (Option<f64>, usize),
+    (known, round): (Known, usize),
     progress: &mut Progress,
 ) -> Result<Round> {
     let mut bed = Bed::build(&task.scenario, awake)?;

@@ -8,6 +8,7 @@ use super::peers::Peer;
 use super::results::{Figures, Outcome, Point, Results};
 use super::scenario::Axis;
 use super::search::Limit;
+use super::targets::Bound;
 use crate::limits;
 
 /// Everything that a run found.
@@ -22,7 +23,28 @@ pub(super) fn whole(results: &Results) -> String {
     if results.on(Axis::Peers).next().is_some() {
         let _ = write!(text, "\nlatency\n{}\n", latencies(results));
     }
-    text + &notes(results)
+    let _ = write!(text, "{}\ntargets\n{}\n", notes(results), targets(results));
+    let _ = writeln!(text, "the run took {:.0} s", results.elapsed_s);
+    text
+}
+
+fn targets(results: &Results) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["target (MCR by io_uring unless said)", "this run", "bound", ""]);
+    for target in &results.targets {
+        let figure = target.figure.map_or_else(|| "-".into(), |figure| format!("{figure:.2}"));
+        // What the test bed limited may be better or worse in truth.
+        let mark = if target.uncertain { "~ " } else { "" };
+        let bound = match target.bound {
+            Bound::AtLeast(least) => format!("≥ {least}"),
+            Bound::AtMost(most) => format!("≤ {most}"),
+        };
+        let state = target.state.name().to_owned();
+        table.add_row([target.name.to_owned(), format!("{mark}{figure}"), bound, state]);
+    }
+    align(&mut table, 1);
+    table
 }
 
 fn heading(results: &Results) -> String {
@@ -38,7 +60,7 @@ fn heading(results: &Results) -> String {
         machine.date,
         results.cores.relay,
         results.cores.traffic,
-        results.method.rounds,
+        results.rounds(),
         results.foreign_load * 100.0,
         kpps(results.generator_ceiling),
     )
@@ -54,6 +76,7 @@ fn rates(results: &Results, axis: Axis) -> Table {
         "min-max",
         "kpps out",
         "ratio",
+        "most out",
         "core ns",
         "worker ns",
         "calls",
@@ -72,7 +95,7 @@ fn rates(results: &Results, axis: Axis) -> Table {
     table
 }
 
-fn cells(results: &Results, point: &Point, figures: &Figures) -> [String; 9] {
+fn cells(results: &Results, point: &Point, figures: &Figures) -> [String; 10] {
     let clean = &figures.clean_per_second;
     let mark = match figures.limit {
         Limit::Relay => "",
@@ -88,6 +111,7 @@ fn cells(results: &Results, point: &Point, figures: &Figures) -> [String; 9] {
         format!("{}-{}", kpps(clean.min), kpps(clean.max)),
         point.out_per_second().map_or_else(String::new, kpps),
         maybe(ratio(results, point), 2),
+        kpps(figures.goodput_per_second),
         maybe(cost.map(|cost| cost.core_ns), 0),
         maybe(cost.and_then(|cost| cost.worker_ns), 0),
         maybe(cost.and_then(|cost| cost.system_calls), 3),
@@ -128,16 +152,32 @@ fn notes(results: &Results) -> String {
         "\nclean: the highest rate with at most 0.5 % lost after the generator, known to {:.0} %; \
          steps of {} ms after {} ms of warm-up\n\
          ratio: datagrams out, against the kernel's forwarding (peers) or the axis's first point\n\
+         most out: the most kpps out in any step, whatever was lost beside\n\
          core ns: time of the relay's core, soft interrupts included, for each datagram out at \
          100 kpps out or half the clean rate; worker ns: of it MCR's worker when it did not wait\n\
          calls: the data path's system calls for each datagram out, at most (batches and waits \
          in the worker's ledger)\n\
          MiB: resident beside the receive rings; disorder: datagrams twice or out of order\n\
-         ≥ limited by the generator, ≥* by the sink: the relay may carry more\n",
+         ≥ limited by the generator, ≥* by the sink: the relay may carry more; ~ of such figures, \
+         or of a machine that loses datagrams by itself\n\
+         {} steps were repeated because the hypervisor took a core away\n",
         method.precision * 100.0,
         method.measured_ms,
         method.warm_up_ms,
+        results.points.iter().filter_map(Point::figures).map(|f| f.repeated).sum::<u64>(),
     );
+    if let Some(churn) = &results.churn {
+        let _ = writeln!(
+            text,
+            "{:.0} rule changes a second beside {} kpps of another rule: {} of {} datagrams lost \
+             ({} of as many just before, without changes)",
+            churn.changes_per_second,
+            kpps(churn.per_second),
+            churn.lost,
+            churn.sent,
+            churn.lost_before,
+        );
+    }
     if results.foreign_load > limits::QUIET_LOAD {
         text += "others were at work on this machine: rates are too low, costs and latencies too \
                  high, and ratios uncertain\n";

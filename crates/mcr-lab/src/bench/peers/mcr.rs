@@ -40,7 +40,7 @@ pub(crate) struct Manner {
 pub(crate) struct Work {
     /// Copies sent.
     pub(crate) sent: u64,
-    /// System calls of the data path, at most.
+    /// System calls of the data path.
     pub(crate) system_calls: u64,
     /// Nanoseconds not spent waiting.
     pub(crate) busy_ns: u64,
@@ -106,11 +106,9 @@ impl Mcr {
         let mut work = Work::default();
         for daemon in &self.daemons {
             let totals = daemon.ask::<Stats>(&Command::GetStats {})?.totals;
-            // A batch's sends are one call, or one for as many as fit; each wait is one.
-            let sending = totals.batches + totals.sends / limits::SENDS_IN_A_CALL;
             work = Work {
                 sent: totals.sent,
-                system_calls: work.system_calls + sending + totals.wake_ups,
+                system_calls: work.system_calls + totals.system_calls,
                 busy_ns: work.busy_ns + totals.busy_ns,
             };
         }
