@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::peers::Peer;
 use super::results::{Point, Results};
@@ -36,7 +37,7 @@ const WIDEST_BAR: f64 = 0.16;
 const HALF_CAP: f64 = 0.015;
 
 /// Room above the highest bar, for its figure and the legend.
-const HEADROOM: f64 = 0.35;
+const HEADROOM: f64 = 0.5;
 
 /// How a chart's values go up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +150,8 @@ impl Chart {
             .y_label_formatter(&|y| self.tick(*y))
             .y_desc(self.unit)
             .draw()?;
+        let figures = ("sans-serif", 12).into_text_style(root);
+        let figures = figures.pos(Pos::new(HPos::Center, VPos::Bottom));
         for (series, peer) in self.series.iter().enumerate() {
             let colour = colour(*peer);
             let own = || self.bars.iter().filter(move |bar| bar.series == series);
@@ -163,9 +166,10 @@ impl Chart {
                 });
             chart.draw_series(own().flat_map(|bar| self.whisker(bar)))?;
             chart.draw_series(own().map(|bar| {
-                let (left, _) = self.sides(bar);
-                let above = self.y(bar.ends.1) + (top - bottom) * 0.04;
-                Text::new(figure(bar.value), (left, above), ("sans-serif", 12))
+                let (left, right) = self.sides(bar);
+                let above = self.y(bar.ends.1) + (top - bottom) * 0.01;
+                let place = (f64::midpoint(left, right), above);
+                Text::new(figure(bar.value), place, figures.clone())
             }))?;
         }
         chart

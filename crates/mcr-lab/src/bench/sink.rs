@@ -4,8 +4,9 @@
 //! keeps super-frames whole, for the stamps in all their segments. No socket is bound and no group
 //! joined, so the kernel throws the frames away early after that. The time of arrival is the
 //! kernel's stamp, taken on the relay's core as the frame enters the interface: the sink's own
-//! delays cost no accuracy. (UDP sockets with `UDP_GRO` cost over a microsecond for each datagram
-//! that came alone, and so limited what the kernel's forwarding seemed to carry.)
+//! delays cost no accuracy. (UDP sockets with `UDP_GRO` take each datagram that came alone through
+//! the kernel's IP and UDP layers and a copy of its own, and so took the core from the generator
+//! where a relay sends single frames, as the kernel's forwarding does.)
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,11 +1,13 @@
 //! Any number of flows, datagram by datagram, as whole frames in a transmit ring.
 //!
-//! What was tried, in nanoseconds of the core for a frame of 64 and of 1,000 bytes into a veth pair
-//! whose other end receives on another core: `sendmmsg` 2,900 and 3,000; with `PACKET_QDISC_BYPASS`
-//! the same; a transmit ring whose frames the kernel references 2,500 and 2,800; one whose frames
-//! it copies, past the queueing discipline, 2,000 and 2,300. A quarter of that is the interrupt of
-//! the other core, which falls away while that is busy; the rest is the way of each single frame
-//! through the kernel, which `runs` go together.
+//! What was tried beside it, in a prototype that no command here repeats, on a busy machine; so
+//! only the order counts. Nanoseconds of the core for a frame of 64 and of 1,000 bytes into a veth
+//! pair whose other end receives on another core: `sendmmsg` 2,300 and 4,800; with
+//! `PACKET_QDISC_BYPASS` 2,300 and 4,400; a transmit ring whose frames the kernel
+//! references 2,900 and 2,900, past the
+//! queueing discipline 2,500 and 2,800; one whose frames it copies 2,300 and 2,600, past the
+//! discipline 1,800 and 2,300. A profile of the last showed a quarter in interrupting the other
+//! core, which a relay that is busy spares; the rest is each single frame's way through the kernel.
 
 use anyhow::{Context, Result, ensure};
 use mcr_sys::tx_ring::TxRing;
