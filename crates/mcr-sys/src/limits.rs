@@ -30,9 +30,6 @@ pub(crate) const LONG_FRAMES: usize = 32;
 /// at 10 Gbit/s, as a ring holds.
 pub(crate) const LONG_FRAME_QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
-/// The slice that a worker asks for, in nanoseconds: the shortest that the kernel gives.
-pub(crate) const SLICE_NS: u64 = 100 * 1_000;
-
 /// Cores that a steering program names one by one: two instructions each, in half a program.
 pub(crate) const MAX_STEERED_CORES: usize = MAX_INSTRUCTIONS / (2 * 2);
 

@@ -1,7 +1,6 @@
 //! What a process asks the kernel for itself: its core, its limits, its end, its clock.
 
 use crate::error::{Doing, SetupError};
-use crate::limits;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -68,29 +67,6 @@ pub fn set_realtime_scheduling() -> Result<(), SetupError> {
         cause,
         hint: Some("needs CAP_SYS_NICE, or a limit of real-time priority (LimitRTPRIO=1)"),
     })
-}
-
-/// Asks for short slices for the calling thread (`sched_setattr(2)`, from Linux 6.12; before, the
-/// kernel takes no notice): when it wakes it goes before programs that have longer ones, the
-/// kernel's own soft-interrupt thread among them, and has the same share of the core as before.
-pub fn set_short_slices() -> io::Result<()> {
-    let attributes = libc::sched_attr {
-        size: size_of::<libc::sched_attr>() as u32,
-        sched_policy: libc::SCHED_OTHER as u32,
-        sched_flags: 0,
-        sched_nice: 0,
-        sched_priority: 0,
-        sched_runtime: limits::SLICE_NS,
-        sched_deadline: 0,
-        sched_period: 0,
-    };
-    // SAFETY: the kernel only reads the attributes, as many bytes as their size says.
-    match unsafe {
-        libc::syscall(libc::SYS_sched_setattr, SELF.as_raw(), &raw const attributes, 0)
-    } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// Whether [`set_realtime_scheduling`] is allowed, to be said at start.

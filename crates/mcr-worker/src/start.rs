@@ -67,9 +67,8 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
     process::ignore_termination_signals()?;
     process::die_with_parent(arguments.parent)?;
     process::pin_to_core(arguments.core)?;
-    match arguments.scheduling {
-        Scheduling::Realtime => process::set_realtime_scheduling()?,
-        Scheduling::Fair => process::set_short_slices()?,
+    if arguments.scheduling == Scheduling::Realtime {
+        process::set_realtime_scheduling()?;
     }
     let commands = inherit(COMMANDS_DESCRIPTOR, "the command socket")?;
     let memory = inherit(LEDGER_DESCRIPTOR, "the ledger's memory")?;
