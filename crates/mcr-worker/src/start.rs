@@ -81,6 +81,7 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         commands: Commands::new(commands),
         log,
         busy_poll: arguments.busy_poll,
+        rests: arguments.scheduling == Scheduling::Realtime,
     };
     match resolve(arguments.io, &begin.log)? {
         Some(uring) => begin.work(uring, MechanismKind::Uring),
@@ -112,16 +113,17 @@ struct Begin {
     commands: Commands,
     log: Log,
     busy_poll: Duration,
+    rests: bool,
 }
 
 impl Begin {
     fn work(self, mechanism: impl Mechanism, kind: MechanismKind) -> End {
-        let Self { counters, commands, log, busy_poll } = self;
+        let Self { counters, commands, log, busy_poll, rests } = self;
         counters.header(Header::Mechanism, kind.code());
         counters.header(Header::Heartbeat, process::monotonic_ns());
         // Last: whoever finds the version finds all the rest.
         counters.header(Header::Version, ledger::VERSION);
         let plane = DataPlane::new(counters);
-        Worker { mechanism, plane, commands, log, busy_poll }.run()
+        Worker { mechanism, plane, commands, log, busy_poll, rests }.run()
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Worker<M> {
     pub(crate) log: Log,
     /// How long to look for frames, after the last one, before waiting for them.
     pub(crate) busy_poll: Duration,
+    /// Whether to rest now and then, however much there is to do.
+    pub(crate) rests: bool,
 }
 
 /// Moments of CLOCK_MONOTONIC, in nanoseconds.
@@ -42,7 +44,7 @@ struct Clock {
     commands_at: u64,
     /// Until when to look for frames before waiting.
     poll_until: u64,
-    /// Since when the loop has been other than waiting.
+    /// Since when the loop has been other than waiting or resting.
     busy_since: u64,
 }
 
@@ -82,6 +84,11 @@ impl<M: Mechanism> Worker<M> {
             } else {
                 self.wait(&mut clock);
             }
+            if self.rests
+                && now.saturating_sub(clock.busy_since) >= nanoseconds(limits::REALTIME_RUN)
+            {
+                self.rest(&mut clock);
+            }
             let system_calls = self.mechanism.take_system_calls();
             self.plane.counters.core(CoreCounter::SystemCalls, system_calls);
         }
@@ -97,6 +104,17 @@ impl<M: Mechanism> Worker<M> {
         if self.mechanism.fired(COMMANDS_TOKEN) {
             clock.commands_at = clock.busy_since;
         }
+    }
+
+    /// The kernel gives real-time threads 95 % of each second (`sched_rt_runtime_us`, `sched(7)`).
+    /// Who takes more is stopped for the rest of it, in which a ring overflows; so rather stop by
+    /// oneself, often and shortly.
+    fn rest(&mut self, clock: &mut Clock) {
+        let busy = monotonic_ns() - clock.busy_since;
+        self.plane.counters.core(CoreCounter::BusyNs, busy);
+        std::thread::sleep(Duration::from_nanos(busy / limits::REALTIME_RUNS_TO_REST));
+        self.plane.counters.core(CoreCounter::SystemCalls, 1);
+        clock.busy_since = monotonic_ns();
     }
 
     fn tick(&mut self) {

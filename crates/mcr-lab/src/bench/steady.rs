@@ -77,8 +77,16 @@ pub fn run(options: &Options) -> Result<()> {
     cores::confine(&[cores.traffic])?;
     let mut stages = stages(options, &AwakeCores::keep(cores)?)?;
     println!(
-        "{:32} {:>9} {:>9} {:>7} {:>8} {:>8} {:>8} {:>8}",
-        "relay", "kpps in", "kpps out", "lost %", "core ns", "busy %", "p50 µs", "p99 µs"
+        "{:32} {:>9} {:>9} {:>7} {:>9} {:>8} {:>8} {:>8} {:>8}",
+        "relay",
+        "kpps in",
+        "kpps out",
+        "lost %",
+        "backlog %",
+        "core ns",
+        "busy %",
+        "p50 µs",
+        "p99 µs"
     );
     for second in 0..options.seconds {
         for stage in &mut stages {
@@ -124,10 +132,12 @@ fn line(name: &str, report: &StepReport) -> String {
     let share = |part: f64| part * 100.0;
     let micros = |per_mille| report.received.latency.per_mille(per_mille) as f64 / 1_000.0;
     format!(
-        "{name:32} {:>9.1} {:>9.1} {:>7.2} {:>8.0} {:>8.1} {:>8.1} {:>8.1}",
+        "{name:32} {:>9.1} {:>9.1} {:>7.2} {:>9.2} {:>8.0} {:>8.1} {:>8.1} {:>8.1}",
         report.offered.per_second() / 1_000.0,
         report.received.unique as f64 / seconds / 1_000.0,
         share(report.lost() as f64 / report.expected.max(1) as f64),
+        // Lost in front of the relay, in the receive queue of its core.
+        share(report.backlog_drops as f64 / report.offered.sent.max(1) as f64),
         report.cpu_per_datagram() * 1e9,
         share(report.busy / seconds),
         micros(500),

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::bed::Bed;
 use super::book::Received;
+use super::cpu::Backlog;
 use super::search::Step as Verdict;
 use super::traffic::Offered;
 use crate::limits;
@@ -31,6 +32,8 @@ pub(super) struct StepReport {
     pub(super) received: Received,
     /// Frames lost by the test bed itself, warm-up included.
     pub(super) bed_drops: u64,
+    /// Frames that the receive queue of the relay's core had no room for, warm-up included.
+    pub(super) backlog_drops: u64,
     /// Seconds that the relay's core was busy, all work included.
     pub(super) busy: f64,
     /// Seconds that the hypervisor took from either core, the greater.
@@ -40,6 +43,7 @@ pub(super) struct StepReport {
 /// Offers `per_second` datagrams, over all flows, to whatever relays in the bed.
 pub(super) fn run(bed: &mut Bed, number: u32, per_second: f64, times: Times) -> Result<StepReport> {
     let drops = bed.drops()?;
+    let backlog = Backlog::now(bed.awake.division.relay)?;
     // Even numbers are warm-ups, which the sink does not enter.
     let (warm_up, measured) = (2 * number, 2 * number + 1);
     let scenario = bed.scenario;
@@ -56,6 +60,7 @@ pub(super) fn run(bed: &mut Bed, number: u32, per_second: f64, times: Times) -> 
         expected: offered.sent * bed.scenario.fan_out as u64,
         received,
         bed_drops: bed.drops()?.since(&drops),
+        backlog_drops: Backlog::now(bed.awake.division.relay)?.dropped - backlog.dropped,
         busy,
         stolen,
     })
@@ -96,6 +101,7 @@ mod tests {
             expected: sent,
             received: Received { unique: received, ..Received::default() },
             bed_drops,
+            backlog_drops: 0,
             busy: 0.5,
             stolen: 0.0,
         }

@@ -153,6 +153,11 @@ impl Run<'_> {
                 against(Peer::McrUring, Peer::Kernel),
             ),
             target(
+                "clean rate with exclusive rules, to the kernel's forwarding",
+                Bound::AtLeast(1.3),
+                against(Peer::McrExclusive, Peer::Kernel),
+            ),
+            target(
                 "clean rate, to socat",
                 Bound::AtLeast(8.0),
                 against(Peer::McrUring, Peer::Socat),
