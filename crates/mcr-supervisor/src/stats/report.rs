@@ -66,8 +66,12 @@ pub(crate) fn sample(state: &State, workers: &Workers, sampler: &mut Sampler) {
     let now = monotonic_ns();
     let cursor = sampler.cursor();
     if cursor.is_none() {
-        let totals = totals(state, workers);
-        sampler.totals.push(now, total_counters(&totals));
+        let totals = total_counters(&totals(state, workers));
+        let is_quiet = sampler.totals.are_all(&totals);
+        sampler.totals.push(now, totals);
+        if is_quiet {
+            return sampler.skip_round(now);
+        }
     }
     let after = cursor.map_or(Bound::Unbounded, Bound::Excluded);
     let slice = state.rules.range((after, Bound::Unbounded)).take(limits::SAMPLED_AT_ONCE);
@@ -149,7 +153,7 @@ fn rates(samples: &Samples, totals: &CoreStats, now: u64) -> Rates {
     let counters = total_counters(totals);
     let rate = |place: Place| {
         let place = place as usize;
-        samples.per_second(place, now, counters[place])
+        samples.per_second(place, now, 0, counters[place])
     };
     Rates {
         received_per_s: rate(Place::Received),
@@ -172,6 +176,7 @@ fn rule_stats(
     let tally = rule_tally(declared, state, workers);
     let none = Samples::default();
     let history = sampler.rules.get(&declared.id).unwrap_or(&none);
+    let per_second = |place, count| history.per_second(place, now, sampler.quiet_until, count);
     let outputs = declared.rule.outputs.iter().enumerate().map(|(place, output)| {
         let counted = tally.outputs.get(place).copied().unwrap_or_default();
         let OutputTally { sent, bytes, .. } = counted;
@@ -179,7 +184,7 @@ fn rule_stats(
             to: output.endpoint.to_string(),
             sent,
             bytes,
-            sent_per_s: history.per_second(FIRST_OUTPUT + place, now, sent),
+            sent_per_s: per_second(FIRST_OUTPUT + place, sent),
             errors: reading::named_errors(&counted),
             unreachable: state.unreachable.reports(output.endpoint.socket_address()),
         }
@@ -190,8 +195,8 @@ fn rule_stats(
         input: declared.rule.input.to_string(),
         packets: tally.packets,
         bytes: tally.bytes,
-        packets_per_s: history.per_second(PACKETS, now, tally.packets),
-        bits_per_s: 8.0 * history.per_second(BYTES, now, tally.bytes),
+        packets_per_s: per_second(PACKETS, tally.packets),
+        bits_per_s: 8.0 * per_second(BYTES, tally.bytes),
         outputs: outputs.collect(),
     }
 }
