@@ -9,7 +9,6 @@ use anyhow::{Result, ensure};
 use mcr_lab::frame::{FrameBuilder, udp_checksum};
 use mcr_lab::generator::Generator;
 use mcr_lab::harness::Suite;
-use mcr_lab::interface_counters::interface_counters;
 use mcr_lab::namespace::Namespace;
 use mcr_lab::payload::payload;
 use mcr_lab::raw_sender::RawSender;
@@ -65,8 +64,6 @@ fn multicast_arrives_whole(group: &str) -> Result<()> {
     ensure!(stream.ttls.iter().eq([&5]), "{:?}", stream.ttls);
     ensure!(stream.latency.samples == 20_000 && stream.latency.p50_ns > 0, "{stream:?}");
     ensure!(stream.origins.len() == 1, "{:?}", stream.origins);
-    let dropped = interface_counters(&net.relay, "out0")?.tx_dropped;
-    ensure!(dropped == 0, "veth dropped {dropped}");
     Ok(())
 }
 

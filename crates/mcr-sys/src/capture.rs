@@ -81,8 +81,9 @@ impl CaptureRing {
         let slot = self.next;
         let header = *self.slots.header(slot);
         let status = self.slots.status(slot).load(Ordering::Relaxed);
+        let first = usize::from(header.tp_mac);
         let seen = visit(&Captured {
-            bytes: self.slots.bytes(slot, header.tp_mac.into(), header.tp_snaplen as usize),
+            bytes: self.slots.bytes(slot, first..first + header.tp_snaplen as usize),
             original_len: header.tp_len,
             received_at_ns: received_at_ns(&header),
             checksum_missing: status & libc::TP_STATUS_CSUMNOTREADY != 0,

@@ -19,7 +19,6 @@ pub mod gather;
 pub mod icmp;
 pub mod ledger;
 mod limits;
-#[cfg(feature = "lab")]
 mod mapping;
 pub mod membership;
 #[cfg(feature = "lab")]

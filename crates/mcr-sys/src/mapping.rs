@@ -1,6 +1,7 @@
 //! The memory of a packet ring, mapped (`packet_mmap` in the kernel's documentation).
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
@@ -71,13 +72,34 @@ impl Mapping {
     }
 
     /// Bytes of a slot that is not the kernel's.
-    pub(crate) fn bytes(&mut self, slot: usize, first: usize, count: usize) -> &mut [u8] {
-        assert!(first + count <= self.slot_bytes, "a frame lies inside its slot");
+    ///
+    /// # Panics
+    /// When they are not inside the slot.
+    pub(crate) fn bytes(&mut self, slot: usize, bytes: Range<usize>) -> &mut [u8] {
+        let inside = bytes.start <= bytes.end && bytes.end <= self.slot_bytes;
+        assert!(inside, "the kernel keeps a frame inside its slot");
         // SAFETY: inside the slot, as checked; otherwise as `header`.
         unsafe {
-            let start = self.slot(slot).as_ptr().byte_add(first);
-            std::slice::from_raw_parts_mut(start.cast::<u8>(), count)
+            let start = self.slot(slot).as_ptr().byte_add(bytes.start);
+            std::slice::from_raw_parts_mut(start.cast::<u8>(), bytes.len())
         }
+    }
+
+    /// Where bytes of the mapping stand, counted from its beginning; `None` outside it.
+    pub(crate) fn address(&self, bytes: &Range<usize>) -> Option<*const u8> {
+        let inside = bytes.start <= bytes.end && bytes.end <= self.bytes_mapped();
+        // SAFETY: inside the mapping, as checked.
+        inside.then(|| unsafe { self.memory.as_ptr().byte_add(bytes.start) }.cast_const().cast())
+    }
+
+    /// Where a slot begins, counted from the mapping's beginning.
+    pub(crate) fn offset(&self, slot: usize) -> usize {
+        slot * self.slot_bytes
+    }
+
+    /// Bytes of the whole mapping.
+    pub(crate) fn bytes_mapped(&self) -> usize {
+        self.slots * self.slot_bytes
     }
 
     fn slot(&self, slot: usize) -> NonNull<libc::c_void> {
@@ -90,6 +112,6 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: unmaps exactly what `of` mapped; whoever borrowed from it borrowed this value.
-        unsafe { libc::munmap(self.memory.as_ptr(), self.slot_bytes * self.slots) };
+        unsafe { libc::munmap(self.memory.as_ptr(), self.bytes_mapped()) };
     }
 }

@@ -9,10 +9,10 @@ mod copies;
 use std::io;
 use std::num::NonZeroU16;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
+use crate::mapping::Mapping;
 use crate::packet::RingGeometry;
 use copies::{Copies, LongFrame, Look};
 
@@ -83,17 +83,11 @@ pub enum Coalescing {
 #[derive(Debug)]
 pub struct RxRing {
     socket: OwnedFd,
-    memory: NonNull<libc::c_void>,
-    slot_bytes: usize,
-    slots: usize,
+    memory: Mapping,
     /// The oldest slot not handed back.
     oldest: usize,
     copies: Copies,
 }
-
-// SAFETY: the mapping belongs to this value alone and is not tied to a thread; all access that
-// changes the reader's position needs `&mut self`.
-unsafe impl Send for RxRing {}
 
 impl RxRing {
     /// Maps the ring that was set up on `socket` with exactly this geometry.
@@ -104,55 +98,24 @@ impl RxRing {
     /// # Panics
     /// Never: the kernel gives no null address.
     pub fn map(socket: OwnedFd, geometry: RingGeometry) -> io::Result<Self> {
-        let (slot_bytes, slots) = (geometry.slot_bytes as usize, geometry.slots as usize);
-        if slots == 0 || slot_bytes < size_of::<libc::tpacket2_hdr>() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        // SAFETY: a new shared mapping at an address of the kernel's choosing; packet_mmap()
-        // accepts only the exact size of the ring, so all of it is backed.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                slot_bytes * slots,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_POPULATE,
-                socket.as_raw_fd(),
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let memory = NonNull::new(address).expect("mmap gives no null address");
-        let copies = Copies::new();
-        Ok(Self { socket, memory, slot_bytes, slots, oldest: 0, copies })
+        let memory = Mapping::of(&socket, geometry)?;
+        Ok(Self { socket, memory, oldest: 0, copies: Copies::new() })
     }
 
     /// How many slots the ring has.
     pub fn slots(&self) -> usize {
-        self.slots
+        self.memory.slots()
     }
 
     /// Where bytes of frames stand, which [`RingFrame::offset`] counts: first the ring, then the
     /// long frames. `None` outside both.
     pub(crate) fn address(&self, bytes: &Range<usize>) -> Option<*const u8> {
-        let ring = self.memory_bytes();
-        if bytes.start <= bytes.end && bytes.end <= ring {
-            // SAFETY: inside the mapping, as checked.
-            return Some(unsafe { self.memory().add(bytes.start) });
+        if let Some(address) = self.memory.address(bytes) {
+            return Some(address);
         }
+        let ring = self.memory.bytes_mapped();
         let long = bytes.start.checked_sub(ring)?..bytes.end.checked_sub(ring)?;
         Some(self.copies.memory().get(long)?.as_ptr())
-    }
-
-    /// Bytes of the ring's memory.
-    fn memory_bytes(&self) -> usize {
-        self.slot_bytes * self.slots
-    }
-
-    /// Where the ring's memory begins.
-    fn memory(&self) -> *const u8 {
-        self.memory.as_ptr().cast()
     }
 
     /// The `n`th frame not handed back, counting from the oldest; `None` while the kernel still
@@ -160,42 +123,33 @@ impl RxRing {
     /// handed back first.
     ///
     /// # Panics
-    /// When the kernel puts a frame outside its slot.
+    /// When the kernel puts a frame outside its slot, or no header before it.
     pub fn frame(&mut self, n: usize) -> Option<RingFrame<'_>> {
-        let start = self.slot(n)?;
-        let status = self.status(start).load(Ordering::Acquire);
+        let slot = self.slot(n)?;
+        let status = self.memory.status(slot).load(Ordering::Acquire);
         if status & libc::TP_STATUS_USER == 0 {
             return None;
         }
-        // SAFETY: the slot is inside the mapping, aligned by its power-of-two size, and by its
-        // status the reader's: the kernel writes it no more until it is handed back.
-        let header = unsafe { &*self.memory.as_ptr().byte_add(start).cast::<libc::tpacket2_hdr>() };
-        let first = usize::from(header.tp_mac);
-        let captured = header.tp_snaplen as usize;
-        assert!(
-            first >= VNET_HEADER_BYTES && first + captured <= self.slot_bytes,
-            "the kernel keeps a frame inside its slot"
-        );
+        let header = self.memory.header(slot);
+        let (first, captured) = (usize::from(header.tp_mac), header.tp_snaplen as usize);
         let original_len = header.tp_len;
         let vlan_tagged =
             status & libc::TP_STATUS_VLAN_VALID != 0 && header.tp_vlan_tci & VLAN_ID != 0;
         if status & libc::TP_STATUS_COPY != 0 {
-            match self.copies.of_slot(start / self.slot_bytes, self.socket.as_fd()) {
+            match self.copies.of_slot(slot, self.socket.as_fd()) {
                 Look::Here(long) => return Some(self.long_frame(&long, vlan_tagged)),
                 Look::NoRoom => return None,
                 // Its beginning, in the slot, is what there is.
                 Look::Missing => {}
             }
         }
-        // SAFETY: checked just above to lie inside this slot, which is the reader's; `release`
-        // needs `&mut self` and so cannot come while the borrow lasts.
-        let slot =
-            unsafe { std::slice::from_raw_parts(self.memory().add(start), first + captured) };
-        let (before, bytes) = slot.split_at(first);
+        let offset = self.memory.offset(slot) + first;
+        let bytes = first - VNET_HEADER_BYTES..first + captured;
+        let (before, bytes) = self.memory.bytes(slot, bytes).split_at(VNET_HEADER_BYTES);
         let tcp = status & TP_STATUS_GSO_TCP != 0;
         Some(RingFrame {
             bytes,
-            offset: start + first,
+            offset,
             original_len,
             checksum: checksum(status),
             vlan_tagged,
@@ -208,7 +162,7 @@ impl RxRing {
         let vnet_header = vnet_header(before);
         RingFrame {
             bytes: &rest[..long.place.len()],
-            offset: self.memory_bytes() + long.place.start,
+            offset: self.memory.bytes_mapped() + long.place.start,
             original_len: long.original_len,
             checksum: match vnet_header[VNET_FLAGS] {
                 flags if flags & NEEDS_CHECKSUM != 0 => Checksum::NotFilledIn,
@@ -230,42 +184,35 @@ impl RxRing {
     /// # Panics
     /// When `n` is more than the ring has.
     pub fn release(&mut self, n: usize) {
-        assert!(n <= self.slots, "no more slots than there are");
+        assert!(n <= self.slots(), "no more slots than there are");
         for _ in 0..n {
-            let start = self.oldest * self.slot_bytes;
             self.copies.release(self.oldest);
-            self.status(start).store(libc::TP_STATUS_KERNEL, Ordering::Release);
-            self.oldest = (self.oldest + 1) % self.slots;
+            self.memory.status(self.oldest).store(libc::TP_STATUS_KERNEL, Ordering::Release);
+            self.oldest = (self.oldest + 1) % self.slots();
         }
     }
 
     /// How many slots hold unread frames now. The kernel fills in order, so a binary search over
     /// the slots finds the border.
     pub fn backlog(&self) -> usize {
-        let (mut held, mut free) = (0, self.slots);
+        let (mut held, mut free) = (0, self.slots());
         while held < free {
             let middle = held.midpoint(free);
             match self.slot(middle) {
-                Some(start) if self.is_readers(start) => held = middle + 1,
+                Some(slot) if self.is_readers(slot) => held = middle + 1,
                 _ => free = middle,
             }
         }
         held
     }
 
-    fn is_readers(&self, start: usize) -> bool {
-        self.status(start).load(Ordering::Relaxed) & libc::TP_STATUS_USER != 0
+    fn is_readers(&self, slot: usize) -> bool {
+        self.memory.status(slot).load(Ordering::Relaxed) & libc::TP_STATUS_USER != 0
     }
 
-    /// Where the slot of the `n`th frame begins.
+    /// The slot of the `n`th frame.
     fn slot(&self, n: usize) -> Option<usize> {
-        (n < self.slots).then(|| (self.oldest + n) % self.slots * self.slot_bytes)
-    }
-
-    fn status(&self, start: usize) -> &AtomicU32 {
-        // SAFETY: `start` is a slot's beginning, inside the mapping and aligned; the first word of
-        // a slot is its status, which both sides access atomically.
-        unsafe { AtomicU32::from_ptr(self.memory.as_ptr().byte_add(start).cast()) }
+        (n < self.slots()).then(|| (self.oldest + n) % self.slots())
     }
 }
 
@@ -296,13 +243,6 @@ fn checksum(status: u32) -> Checksum {
 impl AsFd for RxRing {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-impl Drop for RxRing {
-    fn drop(&mut self) {
-        // SAFETY: maps exactly what `map` mapped, and no frame is borrowed any more.
-        unsafe { libc::munmap(self.memory.as_ptr(), self.memory_bytes()) };
     }
 }
 

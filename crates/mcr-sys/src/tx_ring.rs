@@ -47,7 +47,8 @@ impl TxRing {
         option::set(&socket, SOL_PACKET, libc::PACKET_TX_RING, &geometry.request()).doing(what)?;
         let mut slots = Mapping::of(&socket, geometry).doing(what)?;
         for slot in 0..slots.slots() {
-            let bytes = slots.bytes(slot, FRAME_OFFSET, VNET_HEADER_BYTES + frame.len());
+            let end = FRAME_OFFSET + VNET_HEADER_BYTES + frame.len();
+            let bytes = slots.bytes(slot, FRAME_OFFSET..end);
             let (vnet, rest) = bytes.split_at_mut(VNET_HEADER_BYTES);
             // All of it: what the kernel only references could be overwritten while a forwarded
             // frame is still on its way.
@@ -72,7 +73,7 @@ impl TxRing {
                 break;
             }
             let first = FRAME_OFFSET + VNET_HEADER_BYTES;
-            write(sent, self.slots.bytes(slot, first, self.frame_bytes));
+            write(sent, self.slots.bytes(slot, first..first + self.frame_bytes));
             self.slots.header(slot).tp_len = (VNET_HEADER_BYTES + self.frame_bytes) as u32;
             self.slots.status(slot).store(libc::TP_STATUS_SEND_REQUEST, Ordering::Release);
             self.next = (slot + 1) % self.slots.slots();

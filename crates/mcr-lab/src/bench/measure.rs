@@ -70,7 +70,7 @@ pub(super) struct Cost {
     pub(super) core_ns: f64,
     /// Nanoseconds that MCR's workers did not wait.
     pub(super) worker_ns: Option<f64>,
-    /// System calls of MCR's data path, at most.
+    /// System calls of MCR's workers.
     pub(super) system_calls: Option<f64>,
 }
 

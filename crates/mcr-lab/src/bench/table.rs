@@ -155,8 +155,8 @@ fn notes(results: &Results) -> String {
          most out: the most kpps out in any step, whatever was lost beside\n\
          core ns: time of the relay's core, soft interrupts included, for each datagram out at \
          100 kpps out or half the clean rate; worker ns: of it MCR's worker when it did not wait\n\
-         calls: the data path's system calls for each datagram out, at most (batches and waits \
-         in the worker's ledger)\n\
+         calls: the workers' system calls for each datagram out\n\
+         MCR: workers in real time (--scheduling realtime)\n\
          MiB: resident beside the receive rings; disorder: datagrams twice or out of order\n\
          ≥ limited by the generator, ≥* by the sink: the relay may carry more; ~ of such figures, \
          or of a machine that loses datagrams by itself\n\
