@@ -87,10 +87,10 @@ impl Options {
             budget: FULL_RUN,
         };
         let quick = Method {
-            warm_up_ms: 100,
-            measured_ms: 300,
-            latency_ms: 500,
-            precision: 0.05,
+            warm_up_ms: 80,
+            measured_ms: 200,
+            latency_ms: 300,
+            precision: 0.06,
             latency_rounds: 1,
             budget: QUICK_RUN,
             ..full

@@ -97,8 +97,8 @@ impl Device<'_> {
 
 /// A word of 64 bits as the kernel has it in memory.
 fn words_of(word: u64) -> [u32; 2] {
-    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
-    [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
+    let (high, low) = ((word >> 32) as u32, word as u32);
+    if cfg!(target_endian = "big") { [high, low] } else { [low, high] }
 }
 
 #[cfg(test)]
