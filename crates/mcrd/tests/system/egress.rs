@@ -168,9 +168,13 @@ fn no_address(variant: Variant) -> Result<()> {
     Relay::run(variant, |relay| {
         make_spare(relay)?;
         let output = endpoint(spare_group(relay), "spare");
-        let (mut patient, added) = Patient::admit(relay, &[output])?;
-        let named = added.problems.iter().any(|p| p.contains("spare has no IP"));
-        ensure!(named && added.problems.len() == 1, "{added:?}");
+        let (mut patient, _) = Patient::admit(relay, &[output])?;
+        // The daemon may not have seen the new interface when it answered.
+        wait::until("the address is missed", RECOVERY, || {
+            let problems = patient.problems()?;
+            Ok(problems.len() == 1 && problems[0].contains("spare has no IP"))
+        })?;
+        relay.wait_in_sync()?;
         expect_refused(&patient.round()?[0], "no_address", DATAGRAMS)?;
         patient.recovers(address_spare(relay)?)?;
         expect_spare_delivers(&mut patient, DATAGRAMS)
