@@ -44,6 +44,10 @@ const _: () = {
     assert!(std::mem::offset_of!(libc::group_source_req, gsr_source) == 8 + STORAGE_BYTES);
 };
 
+/// Bytes of `struct virtio_net_hdr` (`linux/virtio_net.h`), which with `PACKET_VNET_HDR` stands
+/// before each frame of a packet socket.
+pub(crate) const VNET_HEADER_BYTES: usize = 10;
+
 /// The option that holds an ICMP socket's filter, at level `SOL_RAW` (`linux/icmp.h`).
 pub(crate) const ICMP_FILTER: libc::c_int = 1;
 /// The same at level `IPPROTO_ICMPV6` (`linux/icmpv6.h`).

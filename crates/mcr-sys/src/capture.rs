@@ -8,9 +8,10 @@ use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
-use libc::{BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_LEN, BPF_RET, BPF_W, SOL_PACKET};
+use libc::SOL_PACKET;
 
 use crate::error::{Doing, SetupError};
+use crate::filter::Program;
 use crate::mapping::Mapping;
 use crate::option;
 use crate::packet::{PacketStatistics, RingGeometry, take_statistics};
@@ -54,7 +55,7 @@ impl CaptureRing {
         wanted: &Wanted,
     ) -> Result<Self, SetupError> {
         let what = || "making a ring for capture";
-        attach(&socket, wanted).doing(what)?;
+        Program::keep(&wanted.lengths, wanted.kept_bytes).attach(&socket).doing(what)?;
         // Else the kernel stamps a frame only when it copies it, on the reader's core.
         option::set(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32).doing(what)?;
         let version = libc::tpacket_versions::TPACKET_V2;
@@ -111,20 +112,4 @@ impl AsFd for CaptureRing {
 
 fn received_at_ns(header: &libc::tpacket2_hdr) -> u64 {
     u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec)
-}
-
-/// The verdict of a socket filter is how many bytes are kept (`linux/filter.h`).
-fn attach(socket: &OwnedFd, wanted: &Wanted) -> io::Result<()> {
-    let instruction =
-        |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
-    let program = [
-        instruction(BPF_LD | BPF_W | BPF_LEN, 0, 0, 0),
-        instruction(BPF_JMP | BPF_JGE | BPF_K, 0, 2, *wanted.lengths.start()),
-        instruction(BPF_JMP | BPF_JGT | BPF_K, 1, 0, *wanted.lengths.end()),
-        instruction(BPF_RET | BPF_K, 0, 0, wanted.kept_bytes),
-        instruction(BPF_RET | BPF_K, 0, 0, 0),
-    ];
-    let program =
-        libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
-    option::set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
 }

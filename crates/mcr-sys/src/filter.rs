@@ -17,6 +17,8 @@ use crate::{limits, option};
 use assembler::Assembler;
 use libc::sock_filter;
 use std::io;
+#[cfg(feature = "lab")]
+use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 
 /// A complete classic BPF program of at most 4096 instructions.
@@ -42,6 +44,19 @@ impl Program {
     pub fn drop_all() -> Self {
         let mut assembler = Assembler::default();
         assembler.give(0);
+        assembler.finish()
+    }
+
+    /// Keeps the first `kept_bytes` of frames of these lengths in bytes, and lets no other in. (A
+    /// filter's verdict is how many bytes are kept.)
+    #[cfg(feature = "lab")]
+    pub fn keep(lengths: &RangeInclusive<u32>, kept_bytes: u32) -> Self {
+        let mut assembler = Assembler::default();
+        let drop = assembler.give(0);
+        let keep = assembler.give(kept_bytes);
+        let not_longer = assembler.branch(libc::BPF_JGT, *lengths.end(), drop, keep);
+        let next = assembler.branch(libc::BPF_JGE, *lengths.start(), not_longer, drop);
+        assembler.load_length(next);
         assembler.finish()
     }
 

@@ -12,13 +12,12 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
+use crate::abi::VNET_HEADER_BYTES;
 use crate::mapping::Mapping;
 use crate::packet::RingGeometry;
 use copies::{Copies, LongFrame, Look};
 
-/// Bytes of `struct virtio_net_hdr` (`linux/virtio_net.h`), which ends where the frame begins.
-const VNET_HEADER_BYTES: usize = 10;
-/// Offsets in it: `flags`, `gso_type`, and `gso_size` in host byte order.
+/// Offsets in `struct virtio_net_hdr`, which ends where the frame begins: `flags`, `gso_type`, and `gso_size` in host byte order.
 const VNET_FLAGS: usize = 0;
 const VNET_GSO_TYPE: usize = 1;
 const VNET_GSO_SIZE: usize = 4;

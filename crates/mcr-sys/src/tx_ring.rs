@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use libc::SOL_PACKET;
 
+use crate::abi::VNET_HEADER_BYTES;
 use crate::error::{Doing, SetupError};
 use crate::mapping::Mapping;
 use crate::option;
@@ -16,10 +17,8 @@ use crate::packet::RingGeometry;
 /// (`tpacket_snd`: `TPACKET2_HDRLEN` less `sizeof(struct sockaddr_ll)`).
 const FRAME_OFFSET: usize = size_of::<libc::tpacket2_hdr>().next_multiple_of(16);
 
-/// Bytes of `struct virtio_net_hdr` (`linux/virtio_net.h`), which precedes each frame.
-const VNET_HEADER_BYTES: usize = 10;
-
-/// Offset of its `hdr_len`: how much of the frame is copied and not referenced.
+/// Offset of `hdr_len` in the `virtio_net_hdr` before each frame: how much of the frame is copied
+/// and not referenced.
 const VNET_HEADER_LEN: usize = 2;
 
 /// The transmit ring of a bound `AF_PACKET` socket.

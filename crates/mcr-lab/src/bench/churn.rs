@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use mcr_api::control::{Command, Request, Response, RuleReference};
+use mcr_api::rule::{OutputSpec, RuleSpec};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::Value;
 
 use super::awake::AwakeCores;
 use super::bed::Bed;
 use super::measure::Method;
-use super::peers::{Peer, Running};
+use super::peers::Peer;
 use super::scenario::Scenario;
 use super::step::{self, StepReport, Times};
 use crate::limits;
@@ -37,7 +39,7 @@ pub(super) struct Churn {
 pub(super) fn measure(awake: &AwakeCores, method: Method, clean: f64) -> Result<Churn> {
     let mut bed = Bed::build(&Scenario::default(), awake)?;
     let relay = Peer::McrUring.start(&bed, None)?;
-    let Running::Mcr(mcr) = &relay else { anyhow::bail!("MCR is itself") };
+    let mcr = relay.mcr()?;
     let rate = clean * limits::CHURN_LOAD;
     let before = offer(&mut bed, 1, rate, method)?;
     let stop = AtomicBool::new(false);
@@ -75,6 +77,22 @@ fn offer(bed: &mut Bed, number: u32, rate: f64, method: Method) -> Result<StepRe
     step::run(bed, number, rate, times)
 }
 
+/// By turns a client adds its rule and removes it.
+fn change(client: usize, number: u64) -> Command {
+    let name = format!("churn-{client}");
+    if !number.is_multiple_of(2) {
+        return Command::RemoveRule { rule: RuleReference::Name(name) };
+    }
+    let rule = RuleSpec {
+        name: Some(name),
+        input: format!("239.9.0.{client}:5000@in0"),
+        source: None,
+        outputs: vec![OutputSpec::Text(format!("239.10.0.{client}:5000@out0"))],
+        exclusive: false,
+    };
+    Command::AddRule { rule }
+}
+
 /// Adds a rule and removes it again, until told to stop; returns the number of changes.
 fn change_rules(mut stream: UnixStream, client: usize, stop: &AtomicBool) -> Result<u64> {
     let mut answers = BufReader::new(stream.try_clone()?);
@@ -84,19 +102,13 @@ fn change_rules(mut stream: UnixStream, client: usize, stop: &AtomicBool) -> Res
     while !stop.load(Ordering::Relaxed) || !changes.is_multiple_of(2) {
         // A client that is late does not catch up by a burst: the changes are missing then.
         thread::sleep((interval * changes as u32).saturating_sub(start.elapsed()));
-        let name = format!("churn-{client}");
-        let request = if changes.is_multiple_of(2) {
-            let input = format!("239.9.0.{client}:5000@in0");
-            let output = format!("239.10.0.{client}:5000@out0");
-            let rule = json!({ "name": name, "input": input, "outputs": [output] });
-            json!({ "id": changes, "command": "AddRule", "rule": rule })
-        } else {
-            json!({ "id": changes, "command": "RemoveRule", "rule": name })
-        };
+        let request =
+            serde_json::to_string(&Request { id: changes, command: change(client, changes) })?;
         stream.write_all(format!("{request}\n").as_bytes()).context("asking for a change")?;
         let mut answer = String::new();
         answers.read_line(&mut answer).context("the answer to a change")?;
-        ensure!(answer.contains("\"ok\""), "{request} was answered by {answer}");
+        let answer: Response<Value> = serde_json::from_str(&answer)?;
+        answer.result.with_context(|| request)?;
         changes += 1;
     }
     Ok(changes)

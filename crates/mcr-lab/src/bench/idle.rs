@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::awake::AwakeCores;
 use super::bed::Bed;
-use super::peers::{Peer, Running};
+use super::peers::Peer;
 use super::scenario::Scenario;
 use crate::limits;
 
@@ -29,7 +29,7 @@ pub(super) fn measure(awake: &AwakeCores) -> Result<Idle> {
     let scenario = Scenario { rules: limits::IDLE_RULES, ..Scenario::default() };
     let bed = Bed::build(&scenario, awake)?;
     let relay = Peer::McrUring.start(&bed, None)?;
-    let Running::Mcr(mcr) = &relay else { anyhow::bail!("MCR is itself") };
+    let mcr = relay.mcr()?;
     thread::sleep(limits::IDLE_SETTLE);
     let pids = mcr.pids()?;
     let (start, before) = (Instant::now(), cpu_ns(&pids)?);

@@ -6,7 +6,7 @@ mod socat;
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use mcr_api::control::Mechanism;
 use mcr_sys::mroute::KernelMulticastRouter;
 use serde::Serialize;
@@ -122,6 +122,14 @@ pub(super) enum Running {
 }
 
 impl Running {
+    /// MCR itself; an error where the relay is another.
+    pub(super) fn mcr(&self) -> Result<&mcr::Mcr> {
+        match self {
+            Self::Mcr(mcr) => Ok(mcr),
+            Self::Kernel(_) | Self::Socat(_) => bail!("the relay is not MCR"),
+        }
+    }
+
     /// What the relay itself counted, where it does.
     pub(super) fn work(&self) -> Result<Option<Work>> {
         match self {

@@ -67,6 +67,12 @@ impl Assembler {
         self.load(BPF_W, (libc::SKF_AD_OFF + fact) as u32, next)
     }
 
+    /// Loads the frame's length in bytes.
+    #[cfg(feature = "lab")]
+    pub(super) fn load_length(&mut self, next: Label) -> Label {
+        self.then(BPF_LD | BPF_W | libc::BPF_LEN, 0, next)
+    }
+
     /// Loads a constant.
     pub(super) fn load_constant(&mut self, value: u32, next: Label) -> Label {
         self.then(BPF_LD | libc::BPF_IMM, value, next)

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::VNET_HEADER_BYTES;
+use crate::abi::VNET_HEADER_BYTES;
 use crate::limits;
 
 /// Memory for some such frames, and which slots they belong to. Made once and used in turns.

@@ -3,10 +3,9 @@
 //! What was tried beside it, in a prototype that no command here repeats, on a busy machine; so
 //! only the order counts. Nanoseconds of the core for a frame of 64 and of 1,000 bytes into a veth
 //! pair whose other end receives on another core: `sendmmsg` 2,300 and 4,800; with
-//! `PACKET_QDISC_BYPASS` 2,300 and 4,400; a transmit ring whose frames the kernel
-//! references 2,900 and 2,900, past the
-//! queueing discipline 2,500 and 2,800; one whose frames it copies 2,300 and 2,600, past the
-//! discipline 1,800 and 2,300. A profile of the last showed a quarter in interrupting the other
+//! `PACKET_QDISC_BYPASS` 2,300 and 4,400; a transmit ring whose frames the kernel references 2,900
+//! and 2,900, past the queueing discipline 2,500 and 2,800; one whose frames it copies 2,300 and
+//! 2,600, past the discipline 1,800 and 2,300. A profile of the last showed a quarter in interrupting the other
 //! core, which a relay that is busy spares; the rest is each single frame's way through the kernel.
 
 use anyhow::{Context, Result, ensure};
