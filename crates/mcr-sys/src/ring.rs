@@ -17,7 +17,8 @@ use crate::mapping::Mapping;
 use crate::packet::RingGeometry;
 use copies::{Copies, LongFrame, Look};
 
-/// Offsets in `struct virtio_net_hdr`, which ends where the frame begins: `flags`, `gso_type`, and `gso_size` in host byte order.
+/// Offsets in `struct virtio_net_hdr`, which ends where the frame begins: `flags`, `gso_type`, and
+/// `gso_size` in host byte order.
 const VNET_FLAGS: usize = 0;
 const VNET_GSO_TYPE: usize = 1;
 const VNET_GSO_SIZE: usize = 4;

@@ -5,8 +5,9 @@
 //! pair whose other end receives on another core: `sendmmsg` 2,300 and 4,800; with
 //! `PACKET_QDISC_BYPASS` 2,300 and 4,400; a transmit ring whose frames the kernel references 2,900
 //! and 2,900, past the queueing discipline 2,500 and 2,800; one whose frames it copies 2,300 and
-//! 2,600, past the discipline 1,800 and 2,300. A profile of the last showed a quarter in interrupting the other
-//! core, which a relay that is busy spares; the rest is each single frame's way through the kernel.
+//! 2,600, past the discipline 1,800 and 2,300. A profile of the last showed a quarter in
+//! interrupting the other core, which a relay that is busy spares; the rest is each single frame's
+//! way through the kernel.
 
 use anyhow::{Context, Result, ensure};
 use mcr_sys::tx_ring::TxRing;
