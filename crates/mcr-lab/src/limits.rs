@@ -214,3 +214,7 @@ pub const UNINTERRUPTED_NS: u64 = 700;
 
 /// The share of the relay's core that others may use before a benchmark's figures are doubtful.
 pub const QUIET_LOAD: f64 = 0.05;
+
+/// How long GRO may hold a datagram back in wait for more of its flow, in nanoseconds as sysfs has
+/// it: as long as NICs wait before an interrupt.
+pub(crate) const GRO_FLUSH_NS: &str = "50000";

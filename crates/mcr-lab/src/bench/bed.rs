@@ -16,7 +16,7 @@ use super::awake::AwakeCores;
 use super::cpu::Backlog;
 use super::scenario::{Path, Scenario};
 use super::sink::Sink;
-use super::steering::receive_on;
+use super::steering::{poll_on, receive_on};
 use super::traffic::Traffic;
 use crate::address::add_address;
 use crate::link::{TX_CHECKSUMS, set_feature, set_mtu, set_up, veth_pair, wait_until_up};
@@ -76,7 +76,13 @@ impl Bed {
             .ipv6(false)
             .build()?;
         for (link, core) in cores.of_workers(scenario.workers).into_iter().enumerate() {
-            receive_on(&net.relay, &format!("in{link}"), core)?;
+            let ingress = format!("in{link}");
+            if scenario.path.is_polled() {
+                let merges = scenario.path == Path::MergedFrames;
+                poll_on(&net.relay, &ingress, core, merges)?;
+            } else {
+                receive_on(&net.relay, &ingress, core)?;
+            }
             add_address(&net.source, &format!("src{link}"), IpAddr::V4(source(link)), 24)?;
         }
         let end =

@@ -4,15 +4,14 @@ mod kernel;
 mod mcr;
 mod socat;
 
-use std::path::Path;
-
 use anyhow::{Result, bail};
 use mcr_api::control::Mechanism;
 use mcr_sys::mroute::KernelMulticastRouter;
 use serde::Serialize;
 
 use super::bed::Bed;
-use super::scenario::Scenario;
+use super::scenario::{Path, Scenario};
+use super::steering;
 use crate::limits;
 
 pub(super) use mcr::Work;
@@ -69,6 +68,9 @@ impl Peer {
 
     /// Why it cannot be measured in a scenario; `None` if it can.
     pub(super) fn unable(self, scenario: &Scenario) -> Option<&'static str> {
+        if scenario.path.is_polled() && !steering::may_move_kernel_threads() {
+            return Some("moving the kernel's threads to a core needs root");
+        }
         match self {
             Self::McrUring | Self::McrExclusive | Self::McrPoll => None,
             _ if scenario.fan_out > 1 => Some("no fan-out on one interface"),
@@ -88,14 +90,14 @@ impl Peer {
             Self::McrUring | Self::McrExclusive | Self::McrPoll => {
                 (limits::MAX_DATAGRAM_BYTES / scenario.payload).clamp(1, 64) as u64
             }
-            Self::Kernel if scenario.path == super::scenario::Path::SuperFrames => 64,
+            Self::Kernel if matches!(scenario.path, Path::SuperFrames | Path::MergedFrames) => 64,
             Self::Kernel | Self::Socat => 1,
         }
     }
 
     /// Starts it in the bed's relay namespace, on the relay's cores.
     /// MCR is the build beside this one, unless `program` names another.
-    pub(super) fn start(self, bed: &Bed, program: Option<&Path>) -> Result<Running> {
+    pub(super) fn start(self, bed: &Bed, program: Option<&std::path::Path>) -> Result<Running> {
         let mcr = |mechanism, exclusive| {
             mcr::Mcr::start(bed, mcr::Manner { mechanism, exclusive }, program).map(Running::Mcr)
         };

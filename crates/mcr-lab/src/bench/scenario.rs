@@ -25,7 +25,7 @@ pub(super) enum Axis {
     Rules,
     /// Workers, each on a core of its own with a link of its own.
     Workers,
-    /// One flow, as single frames and as super-frames of a sender on the same host.
+    /// One flow, as single frames, merged by GRO, and as super-frames of a sender on the same host.
     SuperFrames,
     /// Two relays one behind the other, what goes between them split into frames or not.
     Chain,
@@ -39,6 +39,10 @@ pub(super) enum Path {
     Frames,
     /// Many in a super-frame, as a sender's UDP GSO leaves it on a veth pair.
     SuperFrames,
+    /// Each in a frame of its own, which a kernel thread receives, as a NIC's driver does.
+    PolledFrames,
+    /// The same, and the thread merges them (GRO).
+    MergedFrames,
     /// In frames, also from the first relay to the second.
     ChainOfFrames,
     /// In frames to the first relay, and on to the second as the first sends them.
@@ -49,6 +53,11 @@ impl Path {
     /// Whether a second relay follows the first.
     pub(super) fn is_chain(self) -> bool {
         matches!(self, Self::ChainOfFrames | Self::ChainOfRuns)
+    }
+
+    /// Whether a kernel thread receives for the relay.
+    pub(super) fn is_polled(self) -> bool {
+        matches!(self, Self::PolledFrames | Self::MergedFrames)
     }
 }
 
@@ -144,13 +153,16 @@ impl Scenario {
                 rules: workers,
                 ..Self::default()
             }),
-            Axis::SuperFrames => Self::paths([Path::Frames, Path::SuperFrames]),
-            Axis::Chain => Self::paths([Path::ChainOfFrames, Path::ChainOfRuns]),
+            Axis::SuperFrames => {
+                use Path::{Frames, MergedFrames, PolledFrames, SuperFrames};
+                Self::paths(&[Frames, SuperFrames, PolledFrames, MergedFrames])
+            }
+            Axis::Chain => Self::paths(&[Path::ChainOfFrames, Path::ChainOfRuns]),
         }
     }
 
-    fn paths(paths: [Path; 2]) -> Vec<Self> {
-        paths.into_iter().map(|path| Self { path, ..Self::default() }).collect()
+    fn paths(paths: &[Path]) -> Vec<Self> {
+        paths.iter().map(|path| Self { path: *path, ..Self::default() }).collect()
     }
 
     /// First one flow, whatever the number of rules: that shows what rules cost. Then each datagram
@@ -177,6 +189,8 @@ impl Scenario {
             Axis::Workers => format!("{} workers", self.workers),
             Axis::SuperFrames | Axis::Chain => match self.path {
                 Path::Frames => "single frames".into(),
+                Path::PolledFrames => "single frames, NAPI thread".into(),
+                Path::MergedFrames => "merged by GRO, NAPI thread".into(),
                 Path::SuperFrames => "super-frames".into(),
                 Path::ChainOfFrames => "2 relays, offloads off".into(),
                 Path::ChainOfRuns => "2 relays, offloads on".into(),

@@ -4,14 +4,72 @@
 //! without this, the generator's core would do a good part of the relay's work.
 //! (`Documentation/networking/scaling.rst` in the kernel's sources.)
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
+use nix::unistd::Pid;
 
+use crate::limits;
+use crate::link::set_feature;
 use crate::namespace::Namespace;
+
+/// Has a kernel thread on `core` receive what arrives at the interface (threaded NAPI), and, where
+/// it `merges`, make datagrams of one flow into super-frames (GRO), as a NIC's driver does.
+///
+/// Without a thread of its own a veth merges on the sender's core.
+pub(super) fn poll_on(
+    namespace: &Namespace,
+    ifname: &str,
+    core: usize,
+    merges: bool,
+) -> Result<()> {
+    // A veth has receive polling (NAPI) only with the first; the second is about UDP.
+    set_feature(namespace, ifname, "rx-gro", true)?;
+    set_feature(namespace, ifname, "rx-udp-gro-forwarding", merges)?;
+    let before = receive_threads(ifname)?;
+    namespace.enter(|| -> Result<()> {
+        see_own_interfaces_in_sysfs()?;
+        for (attribute, value) in [("threaded", "1"), ("gro_flush_timeout", limits::GRO_FLUSH_NS)] {
+            let path = format!("/sys/class/net/{ifname}/{attribute}");
+            fs::write(&path, value).with_context(|| format!("writing {path}"))?;
+        }
+        Ok(())
+    })?;
+    let threads: Vec<_> = receive_threads(ifname)?.difference(&before).copied().collect();
+    ensure!(!threads.is_empty(), "{ifname} has no threads of its own to receive by");
+    let mut cores = CpuSet::new();
+    cores.set(core)?;
+    for thread in threads {
+        sched_setaffinity(thread, &cores)
+            .with_context(|| format!("moving {ifname}'s receive thread to core {core}"))?;
+    }
+    Ok(())
+}
+
+/// Whether this process may say where the kernel's threads run: tried on their parent, which stays
+/// where it is.
+pub(super) fn may_move_kernel_threads() -> bool {
+    let parent = Pid::from_raw(2);
+    let is_kernels = name_of(parent).is_some_and(|name| name == "kthreadd");
+    is_kernels && sched_getaffinity(parent).and_then(|c| sched_setaffinity(parent, &c)).is_ok()
+}
+
+/// The kernel's threads that receive on interfaces of this name, in any namespace.
+fn receive_threads(ifname: &str) -> Result<BTreeSet<Pid>> {
+    let prefix = format!("napi/{ifname}-");
+    let processes = fs::read_dir("/proc").context("listing processes")?.flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_one = |pid: &Pid| name_of(*pid).is_some_and(|name| name.starts_with(&prefix));
+    Ok(numbers.map(Pid::from_raw).filter(is_one).collect())
+}
+
+fn name_of(process: Pid) -> Option<String> {
+    Some(fs::read_to_string(format!("/proc/{process}/comm")).ok()?.trim_end().to_owned())
+}
 
 /// Has `core` receive what arrives at the interface.
 pub(super) fn receive_on(namespace: &Namespace, ifname: &str, core: usize) -> Result<()> {

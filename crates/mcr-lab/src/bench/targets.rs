@@ -124,6 +124,11 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
             run.on(Axis::SuperFrames, |p| p.scenario.path == Path::SuperFrames),
         ),
         target(
+            "merged by GRO, to not merged, received by a NAPI thread",
+            AtLeast(1.0),
+            run.merged(),
+        ),
+        target(
             "two relays, offloads on, to off",
             AtLeast(1.0),
             run.on(Axis::Chain, |p| p.scenario.path == Path::ChainOfRuns),
@@ -174,19 +179,24 @@ impl Run<'_> {
         self.0.on(Axis::Peers).find(|point| point.peer == peer)
     }
 
+    fn mcr(&self, axis: Axis, wanted: impl Fn(&Point) -> bool) -> Option<&Point> {
+        self.0.on(axis).find(|point| point.peer == Peer::McrUring && wanted(point))
+    }
+
     /// MCR's point of an axis, to the one that it is compared with.
     fn on(&self, axis: Axis, wanted: impl Fn(&Point) -> bool) -> Figure {
-        let mut points = self.0.on(axis);
-        let point = points.find(|point| point.peer == Peer::McrUring && wanted(point));
+        let point = self.mcr(axis, wanted);
         ratio(point, point.and_then(|point| self.0.base(point)))
     }
 
     fn fan_out_50(&self) -> Figure {
-        let of = |copies| {
-            let mut points = self.0.on(Axis::FanOut);
-            points.find(|point| point.peer == Peer::McrUring && fan_out(copies)(point))
-        };
+        let of = |copies| self.mcr(Axis::FanOut, fan_out(copies));
         ratio(of(50), of(10))
+    }
+
+    fn merged(&self) -> Figure {
+        let of = |path| self.mcr(Axis::SuperFrames, move |p| p.scenario.path == path);
+        ratio(of(Path::MergedFrames), of(Path::PolledFrames))
     }
 
     fn latencies(&self) -> Vec<Target> {
