@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::control::{self, ControlSocket, SocketError};
 use crate::event::Event;
 use crate::interfaces::Observer;
+use crate::log::Log;
 use crate::settings::{Settings, StartError};
 use crate::state::State;
 use crate::supervisor::Supervisor;
@@ -23,7 +24,7 @@ use crate::{limits, log, unreachable};
 
 /// Starts everything, serves until told to end, and ends everything.
 pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
-    log::init();
+    let log = log::begin();
     let rules = settings.config.as_deref().map_or(Ok(Vec::new()), configured_rules)?;
     packet_sockets_permitted().map_err(StartError::Permission)?;
     if settings.scheduling == Scheduling::Realtime {
@@ -34,7 +35,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
     }
     let (socket, listener) =
         ControlSocket::bind(&settings.control).map_err(|error| socket_error(&error))?;
-    let outcome = serve_at(listener, &settings, rules).await;
+    let outcome = serve_at(listener, &settings, rules, log).await;
     socket.remove();
     outcome
 }
@@ -43,6 +44,7 @@ async fn serve_at(
     listener: std::os::unix::net::UnixListener,
     settings: &Settings,
     rules: Vec<ConfiguredRule>,
+    log: Log,
 ) -> Result<(), StartError> {
     let (events, inbox) = mpsc::channel(limits::EVENTS);
     end_on_signals(&events).map_err(system("watching for signals"))?;
@@ -53,14 +55,14 @@ async fn serve_at(
     })?;
     let state = State::new(interfaces, &settings.cores);
     let workers = Workers::new(settings, events.clone());
-    let mut supervisor = Supervisor::new(state, workers, inbox);
+    let mut supervisor = Supervisor::new(state, workers, log, inbox);
     load(&mut supervisor, rules, settings.config.as_deref())?;
     supervisor.start_workers().await?;
     observer.watch(events.clone()).map_err(system("watching the interfaces"))?;
     unreachable::collect(&events);
     let listener = UnixListener::from_std(listener).map_err(system("watching for clients"))?;
     let clients = tokio::spawn(control::serve(listener, events));
-    say_ready(&supervisor, settings);
+    say_ready(&mut supervisor, settings);
     supervisor.run().await;
     clients.abort();
     supervisor.stop().await;
@@ -105,19 +107,19 @@ fn end_on_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn say_ready(supervisor: &Supervisor, settings: &Settings) {
+fn say_ready(supervisor: &mut Supervisor, settings: &Settings) {
     let workers = settings.cores.len();
     let cores = cores_text(&settings.cores);
     let rules = supervisor.state.rules.len();
     let control = settings.control.display();
     let plural = |count| if count == 1 { "" } else { "s" };
-    eprintln!(
+    supervisor.log.line(&format!(
         "mcrd: ready: {workers} worker{} on core{} {cores}, {rules} rule{}, control socket \
          {control}",
         plural(workers),
         plural(workers),
         plural(rules),
-    );
+    ));
 }
 
 /// `0-3,6`.

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use crate::control;
 use crate::event::Event;
 use crate::limits;
+use crate::log::Log;
 use crate::settings::StartError;
 use crate::state::State;
 use crate::stats::report;
@@ -25,6 +26,7 @@ pub(crate) struct Supervisor {
     pub(crate) sampler: Sampler,
     /// When the daemon started, in nanoseconds of the monotonic clock.
     pub(crate) started: u64,
+    pub(crate) log: Log,
     inbox: mpsc::Receiver<Event>,
 }
 
@@ -36,8 +38,14 @@ enum Next {
 }
 
 impl Supervisor {
-    pub(crate) fn new(state: State, workers: Workers, inbox: mpsc::Receiver<Event>) -> Self {
-        Self { state, workers, sampler: Sampler::default(), started: monotonic_ns(), inbox }
+    pub(crate) fn new(
+        state: State,
+        workers: Workers,
+        log: Log,
+        inbox: mpsc::Receiver<Event>,
+    ) -> Self {
+        let (sampler, started) = (Sampler::default(), monotonic_ns());
+        Self { state, workers, sampler, started, log, inbox }
     }
 
     /// Starts the workers, waits until they hold everything, and lets the datagrams in.
@@ -164,6 +172,7 @@ impl Supervisor {
         state.retry(workers);
         state.settle_rings(workers);
         state.holdings.ingresses.refresh_filters();
+        self.log.report_dropped();
     }
 
     fn promote(&mut self) {
