@@ -11,8 +11,8 @@ mod tests;
 
 pub use crate::worker::launch::Mechanism;
 pub use answer::{
-    Added, Answer, Removed, RuleState, RuleStatus, Rules, Version, WorkerState, WorkerStatus,
-    Workers,
+    Added, Answer, Reloaded, Removed, RuleState, RuleStatus, Rules, Version, WorkerState,
+    WorkerStatus, Workers,
 };
 pub use error::{ErrorBody, ErrorCode};
 pub use request::{Command, RefusedRequest, Request, RuleReference};

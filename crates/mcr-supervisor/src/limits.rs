@@ -136,3 +136,10 @@ pub(crate) const LOG_BURST: u32 = 4 * mcr_core::limits::INGRESSES as u32;
 
 /// Lines of the log in a second beyond that: more than anybody reads, and 10 MB an hour at most.
 pub(crate) const LOG_LINES_PER_SECOND: u32 = 25;
+
+/// Messages that may wait for the service manager: a start, an end and some reloads.
+pub(crate) const NOTICES_WAITING: usize = 64;
+
+/// Ticks between two looks at how many rules relay, for the service manager's status line: looking
+/// at the most rules takes some milliseconds.
+pub(crate) const STATUS_TICKS: u32 = 4;

@@ -8,7 +8,7 @@ use mcr_core::interfaces::{Interface, Interfaces};
 use mcr_core::plan::{self, Action, Demand, Fate, Plan, Resource};
 use mcr_core::route::Route;
 use mcr_core::rule::Rule;
-use mcr_core::rule_set::{Added, DeclaredRule, Refused};
+use mcr_core::rule_set::{Added, DeclaredRule, Difference, Refused};
 use mcr_sys::ledger::LedgerReader;
 use tracing::{debug, info};
 
@@ -27,9 +27,33 @@ impl State {
             if let Some(declared) = self.rules.get(added.id) {
                 self.unreachable.watch(&declared.rule);
             }
-            self.reconcile_rule(added.id, workers);
+            self.reconcile_rules(&BTreeSet::from([added.id]), workers);
         }
         Ok(added)
+    }
+
+    /// Makes the rules that the configuration file states those that it states now. In one step, so
+    /// that what a rule of before and one of now both need is not given up in between.
+    pub(crate) fn take_difference(&mut self, difference: Difference, workers: &mut Workers) {
+        let Difference { gone, new, kept } = difference;
+        self.configured = kept;
+        let mut changed = BTreeSet::new();
+        for &id in &gone {
+            if let Some(declared) = self.rules.remove(id) {
+                self.unreachable.unwatch(&declared.rule);
+                changed.insert(id);
+            }
+        }
+        for rule in new {
+            self.unreachable.watch(&rule);
+            let added = self.rules.add(rule).expect("the difference was tried out on these rules");
+            self.configured.insert(added.id);
+            changed.insert(added.id);
+        }
+        self.reconcile_rules(&changed, workers);
+        for id in gone {
+            self.retained.forget_rule(id);
+        }
     }
 
     /// Takes a rule out and gives up what it alone needed.
@@ -40,7 +64,8 @@ impl State {
     ) -> Option<DeclaredRule> {
         let declared = self.rules.remove(id)?;
         self.unreachable.unwatch(&declared.rule);
-        self.reconcile_rule(id, workers);
+        self.configured.remove(&id);
+        self.reconcile_rules(&BTreeSet::from([id]), workers);
         self.retained.forget_rule(id);
         Some(declared)
     }
@@ -108,10 +133,10 @@ impl State {
         self.exclusions = Exclusions::default();
     }
 
-    fn reconcile_rule(&mut self, id: RuleId, workers: &mut Workers) {
-        let changed = self.shift_demand(id).into_iter().collect();
+    fn reconcile_rules(&mut self, ids: &BTreeSet<RuleId>, workers: &mut Workers) {
+        let changed = ids.iter().flat_map(|id| self.shift_demand(*id)).collect();
         let plan = plan::plan_for(&changed, &self.desired, &self.held);
-        self.carry_out(plan, &BTreeSet::from([id]), workers);
+        self.carry_out(plan, ids, workers);
     }
 
     /// Counts what a rule needs now in place of what it needed before. Returns what was or is

@@ -1,9 +1,6 @@
 //! From settings to a relay that serves: each step in its order.
 
-use std::fs;
-use std::path::Path;
-
-use mcr_api::config::{Config, ConfiguredRule};
+use mcr_api::config::ConfiguredRule;
 use mcr_api::worker::launch::Scheduling;
 use mcr_sys::packet::packet_sockets_permitted;
 use mcr_sys::process::{raise_descriptor_limit, realtime_scheduling_permitted};
@@ -12,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::configuration::{self, Configuration};
 use crate::control::{self, ControlSocket, SocketError};
 use crate::event::Event;
 use crate::interfaces::Observer;
@@ -25,7 +23,7 @@ use crate::{limits, log, unreachable};
 /// Starts everything, serves until told to end, and ends everything.
 pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
     let log = log::begin();
-    let rules = settings.config.as_deref().map_or(Ok(Vec::new()), configured_rules)?;
+    let rules = settings.config.as_deref().map_or(Ok(Vec::new()), configuration::read)?;
     packet_sockets_permitted().map_err(StartError::Permission)?;
     if settings.scheduling == Scheduling::Realtime {
         realtime_scheduling_permitted().map_err(StartError::Permission)?;
@@ -47,7 +45,7 @@ async fn serve_at(
     log: Log,
 ) -> Result<(), StartError> {
     let (events, inbox) = mpsc::channel(limits::EVENTS);
-    end_on_signals(&events).map_err(system("watching for signals"))?;
+    listen_to_signals(&events).map_err(system("watching for signals"))?;
     let observer = Observer::connect().map_err(system("opening a netlink socket"))?;
     let interfaces = observer.read().await.map_err(|error| StartError::System {
         what: "reading the interfaces",
@@ -55,50 +53,35 @@ async fn serve_at(
     })?;
     let state = State::new(interfaces, &settings.cores);
     let workers = Workers::new(settings, events.clone());
-    let mut supervisor = Supervisor::new(state, workers, log, inbox);
-    load(&mut supervisor, rules, settings.config.as_deref())?;
+    let configuration = Configuration::new(settings.config.clone(), events.clone());
+    let mut supervisor = Supervisor::new(state, workers, log, configuration, inbox);
+    supervisor.configure(&rules)?;
     supervisor.start_workers().await?;
     observer.watch(events.clone()).map_err(system("watching the interfaces"))?;
     unreachable::collect(&events);
     let listener = UnixListener::from_std(listener).map_err(system("watching for clients"))?;
     let clients = tokio::spawn(control::serve(listener, events));
     say_ready(&mut supervisor, settings);
+    supervisor.service_manager.ready();
     supervisor.run().await;
     clients.abort();
     supervisor.stop().await;
     Ok(())
 }
 
-fn configured_rules(path: &Path) -> Result<Vec<ConfiguredRule>, StartError> {
-    let text = fs::read_to_string(path)
-        .map_err(|cause| StartError::ConfigFile { path: path.to_owned(), cause })?;
-    Ok(Config::parse(&text, &path.to_string_lossy())?.rules)
-}
-
-fn load(
-    supervisor: &mut Supervisor,
-    rules: Vec<ConfiguredRule>,
-    path: Option<&Path>,
-) -> Result<(), StartError> {
-    let Supervisor { state, workers, .. } = supervisor;
-    for ConfiguredRule { rule, line } in rules {
-        state.add_rule(rule, workers).map_err(|cause| StartError::ConfigRule {
-            path: path.unwrap_or(Path::new("")).to_owned(),
-            line,
-            cause,
-        })?;
-    }
-    Ok(())
-}
-
-/// SIGTERM and SIGINT are asked for before anything is held that must be given back.
-fn end_on_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+/// Signals are asked for before anything is held that must be given back.
+fn listen_to_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
+    let kinds = [
+        (SignalKind::terminate(), (|| Event::Terminate) as fn() -> Event),
+        (SignalKind::interrupt(), || Event::Terminate),
+        (SignalKind::hangup(), || Event::Reload),
+    ];
+    for (kind, event) in kinds {
         let mut signals = signal(kind)?;
         let events = events.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                if events.send(Event::Terminate).await.is_err() {
+                if events.send(event()).await.is_err() {
                     return;
                 }
             }

@@ -161,6 +161,20 @@ impl Workers {
         live.filter(|live| live.serving).map(|live| &live.process.ledger)
     }
 
+    /// Whether a worker that has taken its place shows signs of life.
+    pub(crate) fn any_alive(&self) -> bool {
+        let mut live = self.places.iter().filter_map(|w| w.live.as_ref());
+        live.any(|live| {
+            let age = live.process.heartbeat_age();
+            live.serving && age.is_some_and(|age| age <= limits::HEARTBEAT_STALL)
+        })
+    }
+
+    /// How many there should be.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// Every place, with its core and its process's ledger.
     pub(crate) fn ledgers(&self) -> impl Iterator<Item = (WorkerId, usize, Option<&LedgerReader>)> {
         self.places.iter().map(|worker| {

@@ -41,6 +41,7 @@ fn requests_read_as_documented() {
             r#"{"id":1,"command":"RemoveRule","rule":"video"}"#,
             Command::RemoveRule { rule: RuleReference::Name("video".into()) },
         ),
+        (r#"{"id":1,"command":"Reload"}"#, Command::Reload {}),
         (r#"{"id":1,"command":"ListRules"}"#, Command::ListRules {}),
         (r#"{"id":1,"command":"ListWorkers"}"#, Command::ListWorkers {}),
         (r#"{"id":1,"command":"GetStats"}"#, Command::GetStats {}),
@@ -68,7 +69,7 @@ fn a_refusal_says_what_was_expected_and_keeps_the_id() {
             r#"{"id":4,"command":"Dance"}"#,
             Some(4),
             UnknownCommand,
-            "there is no command \"Dance\"; there are GetVersion, AddRule, RemoveRule, ListRules, \
+            "there is no command \"Dance\"; there are GetVersion, AddRule, RemoveRule, Reload, ListRules, \
              ListWorkers, GetStats",
         ),
         (r#"{"id":4}"#, Some(4), Malformed, "the request has no \"command\""),

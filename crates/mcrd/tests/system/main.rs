@@ -19,7 +19,9 @@ mod lifecycle;
 mod load;
 mod losses;
 mod membership;
+mod reload;
 mod rules;
+mod service_manager;
 mod startup;
 mod variant;
 
@@ -40,7 +42,9 @@ fn main() -> ExitCode {
     suite = control::trials(suite);
     suite = client::trials(suite);
     suite = configuration::trials(suite);
+    suite = reload::trials(suite);
     suite = lifecycle::trials(suite);
+    suite = service_manager::trials(suite);
     suite = rules::trials(suite);
     suite = startup::trials(suite);
     suite.run()
