@@ -69,8 +69,8 @@ fn a_refusal_says_what_was_expected_and_keeps_the_id() {
             r#"{"id":4,"command":"Dance"}"#,
             Some(4),
             UnknownCommand,
-            "there is no command \"Dance\"; there are GetVersion, AddRule, RemoveRule, Reload, ListRules, \
-             ListWorkers, GetStats",
+            "there is no command \"Dance\"; there are GetVersion, AddRule, RemoveRule, Reload, \
+             ListRules, ListWorkers, GetStats",
         ),
         (r#"{"id":4}"#, Some(4), Malformed, "the request has no \"command\""),
         (r#"{"command":"GetStats"}"#, None, Malformed, "the request has no \"id\" (a number)"),

@@ -167,7 +167,8 @@ proptest! {
         let replaced = ids(&mut set, first);
         let kept_anyway: Vec<_> = {
             let others = ids(&mut set, others);
-            set.iter().filter(|d| others.contains(&d.id) && !replaced.contains(&d.id)).cloned().collect()
+            let stays = |id| others.contains(id) && !replaced.contains(id);
+            set.iter().filter(|declared| stays(&declared.id)).cloned().collect()
         };
         let before = set.clone();
         let mut fresh = RuleSet::default();
