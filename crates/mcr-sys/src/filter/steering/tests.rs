@@ -1,6 +1,7 @@
 use mcr_core::interfaces::LinkLayer;
 use mcr_core::steering::{Shares, Steering};
 use mcr_core::wire::Datagram;
+use mcr_core::wire::checksum::Sum;
 use proptest::prelude::*;
 
 use super::super::interpreter::{Input, run};
@@ -71,7 +72,11 @@ impl Packet {
             bytes[2..4].copy_from_slice(&total.to_be_bytes());
             bytes[6..8].fill(0);
             bytes[9] = self.protocol;
-            usize::from(self.ip_words) * 4
+            bytes[10..12].fill(0);
+            let header_bytes = usize::from(self.ip_words) * 4;
+            let checksum = Sum::default().with_bytes(&bytes[..header_bytes]).checksum();
+            bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
+            header_bytes
         } else {
             bytes[0] = 0x60;
             bytes[4..6].copy_from_slice(&(total - 40).to_be_bytes());
