@@ -10,6 +10,8 @@ mod stats;
 mod tests;
 
 pub use crate::worker::launch::Mechanism;
+pub use mcr_core::steering::Steering;
+
 pub use answer::{
     Added, Answer, Reloaded, Removed, RuleState, RuleStatus, Rules, Version, WorkerState,
     WorkerStatus, Workers,

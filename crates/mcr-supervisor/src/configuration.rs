@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use mcr_api::config::{Config, ConfiguredRule};
 use mcr_api::control::{Answer, ErrorBody, ErrorCode, Reloaded};
+use mcr_core::steering::Steering;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::control::{self, Reply};
 use crate::event::Event;
@@ -17,6 +18,8 @@ use crate::supervisor::Supervisor;
 #[derive(Debug)]
 pub(crate) struct Configuration {
     path: Option<PathBuf>,
+    /// What it said of steering at the start.
+    steering: Option<Steering>,
     events: mpsc::Sender<Event>,
 }
 
@@ -35,8 +38,12 @@ pub(crate) enum ReloadError {
 }
 
 impl Configuration {
-    pub(crate) fn new(path: Option<PathBuf>, events: mpsc::Sender<Event>) -> Self {
-        Self { path, events }
+    pub(crate) fn new(
+        path: Option<PathBuf>,
+        steering: Option<Steering>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        Self { path, steering, events }
     }
 
     /// Reads the file, not on this thread: a large one takes long. What it says comes as
@@ -45,9 +52,9 @@ impl Configuration {
         let (path, events) = (self.path.clone(), self.events.clone());
         tokio::task::spawn_blocking(move || {
             let path = path.as_deref().ok_or(ReloadError::NoFile);
-            let rules = path.and_then(|path| Ok(read(path)?));
+            let read = path.and_then(|path| Ok(read(path)?));
             // It fails only where the daemon is ending.
-            _ = events.blocking_send(Event::ConfigurationRead { rules, asker });
+            _ = events.blocking_send(Event::ConfigurationRead { read, asker });
         });
     }
 
@@ -57,21 +64,23 @@ impl Configuration {
 }
 
 /// What the file says.
-pub(crate) fn read(path: &Path) -> Result<Vec<ConfiguredRule>, StartError> {
+pub(crate) fn read(path: &Path) -> Result<Config, StartError> {
     let text = fs::read_to_string(path)
         .map_err(|cause| StartError::ConfigFile { path: path.to_owned(), cause })?;
-    Ok(Config::parse(&text, &path.to_string_lossy())?.rules)
+    Ok(Config::parse(&text, &path.to_string_lossy())?)
 }
 
 impl Supervisor {
     /// Takes over what the file says now, all of it or nothing.
-    pub(crate) fn take_configuration(
-        &mut self,
-        rules: Result<Vec<ConfiguredRule>, ReloadError>,
-        asker: Asker,
-    ) {
-        let taken = rules.and_then(|rules| Ok(self.configure(&rules)?));
+    pub(crate) fn take_configuration(&mut self, read: Result<Config, ReloadError>, asker: Asker) {
         let file = self.configuration.name();
+        let taken = read.and_then(|config| {
+            let reloaded = self.configure(&config.rules)?;
+            if config.steering != self.configuration.steering {
+                warn!("{file}: steering cannot change while datagrams flow: restart mcrd for that");
+            }
+            Ok(reloaded)
+        });
         match &taken {
             Ok(Reloaded { new, gone, kept, .. }) => {
                 info!("{file}: read again: {new} rules new, {gone} gone, {kept} untouched");

@@ -1,6 +1,6 @@
 //! What the supervisor's one loop is fed with.
 
-use mcr_api::config::ConfiguredRule;
+use mcr_api::config::Config;
 use mcr_api::control::Command;
 use mcr_core::ids::WorkerId;
 use mcr_core::interfaces::Interfaces;
@@ -26,7 +26,7 @@ pub(crate) enum Event {
     /// The configuration file is to be read again (SIGHUP).
     Reload,
     /// It has been, for a client or after a signal.
-    ConfigurationRead { rules: Result<Vec<ConfiguredRule>, ReloadError>, asker: Asker },
+    ConfigurationRead { read: Result<Config, ReloadError>, asker: Asker },
     /// The daemon is to end (SIGTERM, SIGINT).
     Terminate,
 }

@@ -213,7 +213,7 @@ impl State {
             Resource::Membership(membership) => return self.addresses.leave(membership),
             Resource::Reservation(reservation) => return self.addresses.free(reservation),
             Resource::Ingress(key) => self.holdings.close_ingress(key).map(|(change, ring)| {
-                let generation = self.holdings.position().generation;
+                let generation = self.holdings.generation();
                 let ledgers = workers.ledgers();
                 let ledgers = ledgers.filter_map(|(worker, _, ledger)| Some((worker, ledger?)));
                 self.retained.ring_closing(&ring, generation, ledgers);

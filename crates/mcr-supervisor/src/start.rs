@@ -1,7 +1,9 @@
 //! From settings to a relay that serves: each step in its order.
 
-use mcr_api::config::ConfiguredRule;
+use mcr_api::config::Config;
 use mcr_api::worker::launch::Scheduling;
+use mcr_core::steering::Steering;
+use mcr_sys::filter::MAX_HASHED_MEMBERS;
 use mcr_sys::packet::packet_sockets_permitted;
 use mcr_sys::process::{raise_descriptor_limit, realtime_scheduling_permitted};
 use tokio::net::UnixListener;
@@ -23,7 +25,7 @@ use crate::{limits, log, unreachable};
 /// Starts everything, serves until told to end, and ends everything.
 pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
     let log = log::begin();
-    let rules = settings.config.as_deref().map_or(Ok(Vec::new()), configuration::read)?;
+    let config = settings.config.as_deref().map_or(Ok(Config::default()), configuration::read)?;
     packet_sockets_permitted().map_err(StartError::Permission)?;
     if settings.scheduling == Scheduling::Realtime {
         realtime_scheduling_permitted().map_err(StartError::Permission)?;
@@ -33,7 +35,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
     }
     let (socket, listener) =
         ControlSocket::bind(&settings.control).map_err(|error| socket_error(&error))?;
-    let outcome = serve_at(listener, &settings, rules, log).await;
+    let outcome = serve_at(listener, &settings, config, log).await;
     socket.remove();
     outcome
 }
@@ -41,7 +43,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
 async fn serve_at(
     listener: std::os::unix::net::UnixListener,
     settings: &Settings,
-    rules: Vec<ConfiguredRule>,
+    config: Config,
     log: Log,
 ) -> Result<(), StartError> {
     let (events, inbox) = mpsc::channel(limits::EVENTS);
@@ -51,11 +53,16 @@ async fn serve_at(
         what: "reading the interfaces",
         cause: std::io::Error::other(error.to_string()),
     })?;
-    let state = State::new(interfaces, &settings.cores);
+    let steering = settings.steering.or(config.steering).unwrap_or_default();
+    if steering == Steering::Hash && settings.cores.len() > MAX_HASHED_MEMBERS {
+        return Err(StartError::TooManyWorkers { workers: settings.cores.len() });
+    }
+    let state = State::new(interfaces, steering, &settings.cores);
     let workers = Workers::new(settings, events.clone());
-    let configuration = Configuration::new(settings.config.clone(), events.clone());
+    let configuration =
+        Configuration::new(settings.config.clone(), config.steering, events.clone());
     let mut supervisor = Supervisor::new(state, workers, log, configuration, inbox);
-    supervisor.configure(&rules)?;
+    supervisor.configure(&config.rules)?;
     supervisor.start_workers().await?;
     observer.watch(events.clone()).map_err(system("watching the interfaces"))?;
     unreachable::collect(&events);
@@ -95,9 +102,13 @@ fn say_ready(supervisor: &mut Supervisor, settings: &Settings) {
     let cores = cores_text(&settings.cores);
     let rules = supervisor.state.rules.len();
     let control = settings.control.display();
+    let steering = match supervisor.state.holdings.steering() {
+        Steering::Cpu => "",
+        Steering::Hash => " steered by hash",
+    };
     let plural = |count| if count == 1 { "" } else { "s" };
     supervisor.log.line(&format!(
-        "mcrd: ready: {workers} worker{} on core{} {cores}, {rules} rule{}, control socket \
+        "mcrd: ready: {workers} worker{} on core{} {cores}{steering}, {rules} rule{}, control socket \
          {control}",
         plural(workers),
         plural(workers),

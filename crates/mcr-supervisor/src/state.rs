@@ -7,6 +7,7 @@ use mcr_core::ids::RuleId;
 use mcr_core::interfaces::Interfaces;
 use mcr_core::plan::{Demand, Desired, Resource};
 use mcr_core::rule_set::{DeclaredRule, RuleSet};
+use mcr_core::steering::Steering;
 
 use crate::holdings::Holdings;
 use crate::resources::Addresses;
@@ -40,7 +41,7 @@ pub(crate) struct State {
 
 impl State {
     /// No rule yet, for workers on these cores.
-    pub(crate) fn new(interfaces: Interfaces, cores: &[usize]) -> Self {
+    pub(crate) fn new(interfaces: Interfaces, steering: Steering, cores: &[usize]) -> Self {
         Self {
             rules: RuleSet::default(),
             configured: BTreeSet::new(),
@@ -51,7 +52,7 @@ impl State {
             problems: Problems::default(),
             addresses: Addresses::default(),
             exclusions: Exclusions::default(),
-            holdings: Holdings::new(cores.to_vec()),
+            holdings: Holdings::new(steering, cores),
             retained: Retained::default(),
             unreachable: UnreachableCounts::default(),
         }

@@ -159,8 +159,8 @@ impl Supervisor {
         match event {
             Event::Request { command, reply } => control::answer(self, command, reply),
             Event::Reload => self.reload(None),
-            Event::ConfigurationRead { rules, asker } => {
-                self.take_configuration(rules, asker);
+            Event::ConfigurationRead { read, asker } => {
+                self.take_configuration(read, asker);
                 self.service_manager.ready();
             }
             Event::WorkerExited { worker, incarnation, how } => {

@@ -12,6 +12,7 @@ mod steering;
 #[cfg(test)]
 mod tests;
 
+pub use crate::limits::MAX_HASHED_MEMBERS;
 pub use admission::{Admission, Interval, LinkHeader};
 
 use crate::{limits, option};

@@ -126,6 +126,7 @@ impl Commands {
                 self.forget(plane.routes.remove(slot, id, &plane.counters));
                 Ok(())
             }
+            WorkerCommand::Pass => Ok(()),
             WorkerCommand::SyncBegin => {
                 self.progress.sync_begun();
                 Ok(())

@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use mcr_api::control::{
-    Added, PROTOCOL_VERSION, Reloaded, Removed, RuleState, RuleStatus, Rules, Stats, Version,
-    WorkerStatus, Workers,
+    Added, PROTOCOL_VERSION, Reloaded, Removed, RuleState, RuleStatus, Rules, Stats, Steering,
+    Version, WorkerStatus, Workers,
 };
 use mcr_api::rule::{OutputObject, OutputSpec};
 use serde_json::Value;
@@ -193,7 +193,11 @@ fn workers(answer: &Workers) -> String {
     for status in &answer.workers {
         workers.add_row(worker(status));
     }
-    table::text(&workers)
+    let text = table::text(&workers);
+    if answer.steering == Steering::Hash.to_string() {
+        return text + "steered by hash: each worker has its share of the rules\n";
+    }
+    text
 }
 
 fn worker(status: &WorkerStatus) -> [String; 10] {

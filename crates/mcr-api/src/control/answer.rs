@@ -117,6 +117,10 @@ impl fmt::Display for RuleState {
 pub struct Workers {
     /// The generation that the workers should have.
     pub generation: u64,
+    /// How frames are divided among them: `cpu`, by the core that received them, every worker with
+    /// every rule, or `hash`, by their destination, each worker with its share of the rules.
+    #[serde(default)]
+    pub steering: String,
     /// The workers.
     pub workers: Vec<WorkerStatus>,
 }

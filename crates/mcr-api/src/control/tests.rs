@@ -208,6 +208,7 @@ fn a_rules_status_stands_beside_what_it_says() {
 fn workers_are_told_apart() {
     let workers = Workers {
         generation: 5,
+        steering: "hash".into(),
         workers: vec![WorkerStatus {
             worker: 0,
             core: 2,
@@ -222,7 +223,7 @@ fn workers_are_told_apart() {
             last_exit: None,
         }],
     };
-    let expected = json!({"generation": 5, "workers": [{
+    let expected = json!({"generation": 5, "steering": "hash", "workers": [{
         "worker": 0, "core": 2, "pid": 4711, "state": "backing_off", "io": "io_uring",
         "generation": 4, "in_sync": false, "rules": 3, "heartbeat_age_ms": 12, "restarts": 1,
     }]});

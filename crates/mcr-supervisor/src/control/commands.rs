@@ -30,7 +30,8 @@ pub(crate) fn answer(supervisor: &mut Supervisor, command: Command, asker: onesh
         Command::ListWorkers {} => {
             let holdings = &supervisor.state.holdings;
             Ok(Answer::Workers(WorkersAnswer {
-                generation: holdings.position().generation,
+                generation: holdings.generation(),
+                steering: holdings.steering().to_string(),
                 workers: supervisor.workers.statuses(holdings),
             }))
             .into()
@@ -100,7 +101,7 @@ fn remove_rule(supervisor: &mut Supervisor, reference: &RuleReference) -> Reply 
 /// What the workers have yet to reach.
 pub(crate) fn applying(supervisor: &Supervisor) -> Applying {
     Applying {
-        generation: supervisor.state.holdings.position().generation,
+        generation: supervisor.state.holdings.generation(),
         ledgers: supervisor.workers.serving().cloned().collect(),
     }
 }

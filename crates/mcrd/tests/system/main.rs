@@ -23,6 +23,7 @@ mod reload;
 mod rules;
 mod service_manager;
 mod startup;
+mod steering;
 mod variant;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     suite = egress::trials(suite);
     suite = busy_poll::trials(suite);
     suite = exclusive::trials(suite);
+    suite = steering::trials(suite);
     suite = control::trials(suite);
     suite = client::trials(suite);
     suite = configuration::trials(suite);
