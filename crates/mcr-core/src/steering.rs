@@ -107,7 +107,7 @@ fn key(address: IpAddr, port: u16) -> u32 {
 
 /// The place of the seed that has the highest weight for the key, the first of equals (D. Thaler
 /// and C. Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998): one that comes
-/// takes a share of each other's, one that goes leaves its own to all others, and nothing else moves.
+/// takes a share of each other's, one that goes leaves its own to all others; nothing else moves.
 fn heaviest(key: u32, seeds: &[u32]) -> u32 {
     let mut best = (0, 0);
     for (place, seed) in (0_u32..).zip(seeds) {

@@ -108,8 +108,8 @@ fn say_ready(supervisor: &mut Supervisor, settings: &Settings) {
     };
     let plural = |count| if count == 1 { "" } else { "s" };
     supervisor.log.line(&format!(
-        "mcrd: ready: {workers} worker{} on core{} {cores}{steering}, {rules} rule{}, control socket \
-         {control}",
+        "mcrd: ready: {workers} worker{} on core{} {cores}{steering}, {rules} rule{}, control \
+         socket {control}",
         plural(workers),
         plural(workers),
         plural(rules),

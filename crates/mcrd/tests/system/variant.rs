@@ -151,8 +151,8 @@ impl fmt::Display for Variant {
 /// A trial that can be run in several ways.
 pub(crate) type VariantTrial = fn(Variant) -> Result<()>;
 
-/// Registers a trial once for each variant, `name::v6::2_workers::poll`, and where there are several
-/// workers once more steered by hash.
+/// Registers a trial once for each variant, `name::v6::2_workers::poll`, and where there are
+/// several workers once more steered by hash.
 pub(crate) fn matrix(suite: Suite, name: &str, variants: &[Variant], trial: VariantTrial) -> Suite {
     let several = variants.iter().filter(|variant| variant.workers > 1);
     let by_hash = several.map(|variant| Variant { steering: Steering::Hash, ..*variant });
