@@ -77,6 +77,17 @@ pub fn enslave(namespace: &Namespace, ifname: &str, bridge: &str) -> Result<()> 
     change(namespace, ifname, |link| link.controller(bridge))
 }
 
+/// Makes `ifname` a port of nothing again.
+pub fn release(namespace: &Namespace, ifname: &str) -> Result<()> {
+    change(namespace, ifname, |link| link.controller(0))
+}
+
+/// Moves an interface to another namespace, where it arrives down and without addresses. Its index
+/// stays, if that is free there.
+pub fn move_to(namespace: &Namespace, ifname: &str, to: &Namespace) -> Result<()> {
+    change(namespace, ifname, |link| link.setns_by_fd(to.descriptor().as_raw_fd()))
+}
+
 /// Sets the interface administratively up.
 pub fn set_up(namespace: &Namespace, ifname: &str) -> Result<()> {
     change(namespace, ifname, LinkMessageBuilder::up)
