@@ -1,6 +1,6 @@
 //! The network interfaces as observed at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::endpoint::InterfaceName;
@@ -59,6 +59,13 @@ impl Interfaces {
     /// The interface of that name.
     pub fn named(&self, name: &InterfaceName) -> Option<&Interface> {
         self.0.get(name)
+    }
+
+    /// These without the interfaces of such numbers.
+    #[must_use]
+    pub fn without(mut self, numbers: &BTreeSet<IfIndex>) -> Self {
+        self.0.retain(|_, interface| !numbers.contains(&interface.index));
+        self
     }
 
     /// Every interface in the order of names.

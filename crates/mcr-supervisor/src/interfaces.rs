@@ -1,68 +1,20 @@
 //! The network interfaces, by rtnetlink(7). A message from the kernel is only a wake-up: whatever
 //! it says, links and addresses are read again as a whole.
 
+mod listing;
+mod observer;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use futures_util::{StreamExt, TryStreamExt};
 use mcr_core::endpoint::InterfaceName;
 use mcr_core::ids::IfIndex;
 use mcr_core::interfaces::{Interface, Interfaces, LinkLayer};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
-use rtnetlink::{Handle, MulticastGroup};
-use tokio::sync::mpsc;
-use tracing::warn;
 
-use crate::event::Event;
-use crate::limits;
-
-/// A connection to the kernel's view of the network.
-#[derive(Debug)]
-pub(crate) struct Observer {
-    requests: Handle,
-}
-
-impl Observer {
-    /// Connects, in the network namespace of the calling thread.
-    pub(crate) fn connect() -> std::io::Result<Self> {
-        let (connection, requests, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        Ok(Self { requests })
-    }
-
-    /// Reads every link and address.
-    pub(crate) async fn read(&self) -> Result<Interfaces, rtnetlink::Error> {
-        let links: Vec<LinkMessage> = self.requests.link().get().execute().try_collect().await?;
-        let addresses: Vec<AddressMessage> =
-            self.requests.address().get().execute().try_collect().await?;
-        Ok(interfaces(&links, &addresses))
-    }
-
-    /// Sends [`Event::Observed`] after every change, from now on.
-    pub(crate) fn watch(self, events: mpsc::Sender<Event>) -> std::io::Result<()> {
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-        let (connection, _, mut wake_ups) = rtnetlink::new_multicast_connection(&groups)?;
-        tokio::spawn(connection);
-        tokio::spawn(async move {
-            // What the kernel could not queue arrives as an overrun, which is a wake-up like any.
-            while wake_ups.next().await.is_some() {
-                tokio::time::sleep(limits::NETWORK_PAUSE).await;
-                while wake_ups.try_recv().is_ok() {}
-                match self.read().await {
-                    Ok(interfaces) => {
-                        if events.send(Event::Observed(interfaces)).await.is_err() {
-                            return;
-                        }
-                    }
-                    Err(error) => warn!("the interfaces cannot be read: {error}"),
-                }
-            }
-        });
-        Ok(())
-    }
-}
+pub(crate) use observer::Observer;
 
 /// Puts links and addresses together.
 fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Interfaces {

@@ -106,7 +106,10 @@ mod tests {
             let watch = DeviceWatch::open(index).unwrap();
             link::delete_link(namespace, "va").unwrap();
             assert_eq!(look(&watch), Passage::Gone);
-            assert_eq!(DeviceWatch::open(index).unwrap_err().cause.raw_os_error(), Some(libc::ENODEV));
+            assert_eq!(
+                DeviceWatch::open(index).unwrap_err().cause.raw_os_error(),
+                Some(libc::ENODEV)
+            );
             link::veth_pair_with_index(index, (namespace, "va"), (namespace, "vb")).unwrap();
             assert_eq!(look(&watch), Passage::Gone);
             assert_eq!(look(&DeviceWatch::open(index).unwrap()), Passage::Steady);
