@@ -135,6 +135,19 @@ fn wait_for_report(
     seen.map(drop).with_context(|| format!("{kind:?} of {group} {sources:?} is not reported"))
 }
 
+/// Waits until the relay has reported, in a change or of its present state, that it wants a group
+/// from any source (RFC 3376, section 4.2.12; RFC 3810, section 5.2.12).
+pub(crate) fn wait_until_reported(tap: &RawTap, group: IpAddr) -> Result<()> {
+    const MODE_IS_EXCLUDE: u8 = 2;
+    let record = |kind| [&[kind, 0, 0, 0][..], &octets(group)].concat();
+    let records = [MODE_IS_EXCLUDE, RecordType::ChangeToExclude as u8].map(record);
+    let seen = tap.wait_for(SOON, |frame| {
+        let mut parts = frame.bytes.windows(records[0].len());
+        is_report(frame) && parts.any(|part| records.iter().any(|record| part == record))
+    });
+    seen.map(drop).with_context(|| format!("{group} is not reported"))
+}
+
 /// An `IGMPv3` report (RFC 3376, section 4.2; its packet bears the router alert option), or one of
 /// `MLDv2` (RFC 3810, section 5.2; behind hop-by-hop options).
 fn is_report(frame: &TappedFrame) -> bool {
