@@ -114,6 +114,20 @@ pub fn set_down(namespace: &Namespace, ifname: &str) -> Result<()> {
     change(namespace, ifname, LinkMessageBuilder::down)
 }
 
+/// Sets the interface down and up again, so many times, as fast as the kernel goes along.
+pub fn flap(namespace: &Namespace, ifname: &str, times: u32) -> Result<()> {
+    let index = ifindex(namespace, ifname)?;
+    converse(namespace, |netlink| async move {
+        for _ in 0..times {
+            let link = || LinkUnspec::new_with_index(index);
+            netlink.link().set(link().down().build()).execute().await?;
+            netlink.link().set(link().up().build()).execute().await?;
+        }
+        Ok(())
+    })
+    .with_context(|| format!("{}: flapping {ifname}", namespace.label()))
+}
+
 /// Sets the interface's MTU in bytes.
 pub fn set_mtu(namespace: &Namespace, ifname: &str, mtu: u32) -> Result<()> {
     change(namespace, ifname, |link| link.mtu(mtu))

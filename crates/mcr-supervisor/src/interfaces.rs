@@ -12,7 +12,9 @@ use mcr_core::ids::IfIndex;
 use mcr_core::interfaces::{Interface, Interfaces, LinkLayer};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{
+    InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
 
 pub(crate) use observer::Observer;
 
@@ -41,6 +43,7 @@ fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Interfaces
             link: link_layer(link.header.link_layer_type),
             mtu: mtu(link)?,
             up: link.header.flags.contains(LinkFlags::Up),
+            controller: controller(link),
             addresses: addresses.into_iter().map(|(_, address)| address).collect(),
         })
     };
@@ -78,6 +81,20 @@ fn mtu(link: &LinkMessage) -> Option<u32> {
         LinkAttribute::Mtu(mtu) => Some(*mtu),
         _ => None,
     })
+}
+
+/// The controller that takes what comes in by the link. A VRF's ports keep theirs.
+fn controller(link: &LinkMessage) -> Option<IfIndex> {
+    let is_vrf = |info: &LinkInfo| matches!(info, LinkInfo::PortKind(InfoPortKind::Vrf));
+    let mut controller = None;
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::Controller(index) => controller = Some(IfIndex(*index)),
+            LinkAttribute::LinkInfo(infos) if infos.iter().any(is_vrf) => return None,
+            _ => {}
+        }
+    }
+    controller
 }
 
 /// What frames start with (`linux/if_arp.h`).
@@ -162,6 +179,21 @@ mod tests {
         let eth0 = read.named(&"eth0".parse().unwrap()).unwrap();
         let order: Vec<String> = eth0.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(order, ["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"]);
+    }
+
+    #[test]
+    fn a_controller_takes_what_comes_in_but_a_vrf() {
+        let port = |kind| {
+            let mut link = link(2, "eth0", LinkLayerType::Ether);
+            let info = LinkAttribute::LinkInfo(vec![LinkInfo::PortKind(kind)]);
+            link.attributes.extend([LinkAttribute::Controller(9), info]);
+            let read = interfaces(&[link], &[]);
+            read.named(&"eth0".parse().unwrap()).unwrap().controller
+        };
+        assert_eq!(port(InfoPortKind::Bridge), Some(IfIndex(9)));
+        assert_eq!(port(InfoPortKind::Bond), Some(IfIndex(9)));
+        assert_eq!(port(InfoPortKind::Other("openvswitch".into())), Some(IfIndex(9)));
+        assert_eq!(port(InfoPortKind::Vrf), None);
     }
 
     #[test]

@@ -284,6 +284,7 @@ mod tests {
             link: None,
             mtu,
             up: true,
+            controller: None,
             addresses: Vec::new(),
         };
         let before =

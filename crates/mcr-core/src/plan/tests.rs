@@ -17,6 +17,7 @@ fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
         link: Some(LinkLayer::Ethernet),
         mtu: 1500,
         up: true,
+        controller: None,
         addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
     }
 }
@@ -240,6 +241,27 @@ fn an_output_that_waits_holds_up_no_other() {
     );
     let without = route(&declared(rule), &interfaces, |_| None).unwrap();
     assert_eq!(vias(&without)[2], Via::Nothing(EgressError::NoSocket));
+}
+
+#[test]
+fn a_port_is_joined_by_its_controller_too() {
+    let port = Interface { controller: Some(IfIndex(9)), ..interface(2, "in", &["10.0.0.1"]) };
+    let interfaces = [port, interface(9, "br", &[])].into_iter().collect();
+    let found = demand(&rule("239.1.1.1:5000@in", &["239.2.2.2:6000@in"]), &interfaces);
+    let joined: Vec<IfIndex> = found
+        .resources
+        .iter()
+        .filter_map(|resource| match resource {
+            Resource::Membership(membership) => Some(membership.ifindex),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(joined, [IfIndex(2), IfIndex(9)]);
+    assert_eq!(found.pending, [], "a group needs no answer from the network");
+
+    let found = demand(&rule("239.1.1.1:5000@in", &["10.0.0.9:6000@in"]), &interfaces);
+    let text: Vec<String> = found.pending.iter().map(ToString::to_string).collect();
+    assert!(text.len() == 1 && text[0].contains("in is a port of br"), "{text:?}");
 }
 
 #[test]

@@ -15,8 +15,6 @@ use mcr_lab::namespace::Namespace;
 use mcr_lab::topology::RelayTopology;
 use mcr_lab::{address, link};
 
-
-
 /// The relay's interface.
 pub(super) const NIC: &str = "nic0";
 
