@@ -38,10 +38,11 @@ fn from_source(variant: Variant, n: u8) -> RuleSpec {
     RuleSpec { source: Some(variant.family.source(0)), ..of_group(variant, n) }
 }
 
-/// How a source's change is reported (RFC 3376, section 4.2.12; RFC 3810, section 5.2.12).
+/// How a group's state or a change of it is reported (RFC 3376, section 4.2.12; RFC 3810, section 5.2.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-enum RecordType {
+pub(crate) enum RecordType {
+    ModeIsExclude = 2,
     ChangeToInclude = 3,
     ChangeToExclude = 4,
     AllowNewSources = 5,
@@ -118,8 +119,8 @@ fn includes(namespace: &Namespace, group: IpAddr, source: IpAddr) -> Result<bool
     Ok(filters.iter().find(ours).is_some_and(|f| (f.included, f.excluded) == (1, 0)))
 }
 
-/// Waits until the relay has reported a change on the source's link.
-fn wait_for_report(
+/// Waits until the relay has reported a group on the link of a host.
+pub(crate) fn wait_for_report(
     tap: &RawTap,
     kind: RecordType,
     group: IpAddr,
@@ -133,19 +134,6 @@ fn wait_for_report(
             && frame.bytes.windows(record.len()).any(|part| part == record)
     });
     seen.map(drop).with_context(|| format!("{kind:?} of {group} {sources:?} is not reported"))
-}
-
-/// Waits until the relay has reported, in a change or of its present state, that it wants a group
-/// from any source (RFC 3376, section 4.2.12; RFC 3810, section 5.2.12).
-pub(crate) fn wait_until_reported(tap: &RawTap, group: IpAddr) -> Result<()> {
-    const MODE_IS_EXCLUDE: u8 = 2;
-    let record = |kind| [&[kind, 0, 0, 0][..], &octets(group)].concat();
-    let records = [MODE_IS_EXCLUDE, RecordType::ChangeToExclude as u8].map(record);
-    let seen = tap.wait_for(SOON, |frame| {
-        let mut parts = frame.bytes.windows(records[0].len());
-        is_report(frame) && parts.any(|part| records.iter().any(|record| part == record))
-    });
-    seen.map(drop).with_context(|| format!("{group} is not reported"))
 }
 
 /// An `IGMPv3` report (RFC 3376, section 4.2; its packet bears the router alert option), or one of

@@ -13,7 +13,7 @@ use mcr_lab::{igmp, wait};
 
 use super::switch::{NIC, Switch, endless};
 use crate::fixture::{Relay, SOON, on_core, rule};
-use crate::membership::wait_until_reported;
+use crate::membership::{RecordType, wait_for_report};
 use crate::variant::{Variant, endpoint};
 
 /// Datagrams a second of each stream: a twentieth of what overruns no queue of the test bed.
@@ -132,7 +132,8 @@ impl<'a> Scene<'a> {
 
     /// Waits until the relay has told the network that it wants the patient's group.
     pub(super) fn wait_until_reported(&self, tap: &RawTap) -> Result<()> {
-        wait_until_reported(tap, patient_input(self.relay).ip())
+        let group = patient_input(self.relay).ip();
+        wait_for_report(tap, RecordType::ChangeToExclude, group, &[])
     }
 
     /// What has come of the patient's stream so far.
