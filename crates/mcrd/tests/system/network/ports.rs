@@ -32,6 +32,7 @@ fn an_input_becomes_a_port(variant: Variant) -> Result<()> {
         link::add_bridge(relay, "br0")?;
         link::set_up(relay, "br0")?;
         expect_answer(scene).context("before")?;
+        let gaps = scene.stream(0)?.gaps();
         for bridged in [true, false, true] {
             if bridged {
                 link::enslave(relay, NIC, "br0")?;
@@ -47,7 +48,10 @@ fn an_input_becomes_a_port(variant: Variant) -> Result<()> {
         }
         link::delete_link(relay, "br0")?;
         scene.recovered("the bridge deleted", NIC, Instant::now())?;
-        expect_answer(scene).context("after")
+        expect_answer(scene).context("after")?;
+        let lost = scene.stream(0)?.gaps() - gaps;
+        ensure!(lost == 0, "{lost} datagrams lost");
+        Ok(())
     })
 }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use mcr_api::control::{Command, RuleState, RuleStatus, Rules};
+use mcr_lab::account::StreamReport;
 use mcr_lab::generator::{Generator, RunningGenerator};
-use mcr_lab::sink::{Sink, SinkReport};
+use mcr_lab::sink::Sink;
 use mcr_lab::tap::RawTap;
 use mcr_lab::topology::RelayTopology;
 use mcr_lab::{igmp, wait};
@@ -15,9 +16,6 @@ use super::switch::{NIC, Switch, endless};
 use crate::fixture::{Relay, SOON, on_core, rule};
 use crate::membership::{RecordType, wait_for_report};
 use crate::variant::{Variant, endpoint};
-
-/// Datagrams a second of each stream: a twentieth of what overruns no queue of the test bed.
-pub(super) const RATE: u64 = 1_000;
 
 /// How long a rule may take to work again once its interface is back.
 pub(super) const RECOVERY: Duration = Duration::from_secs(1);
@@ -74,9 +72,9 @@ impl<'a> Scene<'a> {
         let patient = rule(patient_input(relay), NIC, &[endpoint(outputs[0], "out0")]);
         let rule = relay.add(&patient)?.rule;
         let generator = Generator::new(&relay.net.source, "src0");
-        let generator = endless(generator, HEALTHY, RATE, healthy_input(relay));
+        let generator = endless(generator, HEALTHY, healthy_input(relay));
         let healthy = Stream::begin(generator, healthy_sink, relay.cores[0])?;
-        let generator = switch.endless(PATIENT, RATE, patient_input(relay));
+        let generator = endless(switch.generator(), PATIENT, patient_input(relay));
         let last = *relay.cores.last().context("a relay has a worker")?;
         let patient = Stream::begin(generator, patient_sink, last)?;
         Ok(Self { relay, switch, patient, healthy, rule })
@@ -102,11 +100,16 @@ impl<'a> Scene<'a> {
         .with_context(|| format!("{:?}", self.status()))
     }
 
+    /// How many datagrams of the patient's stream were sent so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.patient.generator.sent()
+    }
+
     /// Waits until something is relayed that the host sends after this call.
     pub(super) fn wait_until_relayed(&self) -> Result<()> {
-        let sent = self.patient.generator.sent();
+        let sent = self.sent();
         wait::until("what is sent now is relayed", SOON, || {
-            Ok(self.patient.sink.report()?.stream(PATIENT).next_sequence > sent)
+            Ok(self.stream(PATIENT)?.next_sequence > sent)
         })
         .with_context(|| format!("{:?}", self.status()))
     }
@@ -136,9 +139,10 @@ impl<'a> Scene<'a> {
         wait_for_report(tap, RecordType::ChangeToExclude, group, &[])
     }
 
-    /// What has come of the patient's stream so far.
-    pub(super) fn patient_report(&self) -> Result<SinkReport> {
-        self.patient.sink.report()
+    /// What has come of one of the streams to the patient's output so far, by its number; the
+    /// patient's own is 0.
+    pub(super) fn stream(&self, number: u32) -> Result<StreamReport> {
+        Ok(self.patient.sink.report()?.stream(number))
     }
 
     /// Ends the traffic and looks at the accounts.

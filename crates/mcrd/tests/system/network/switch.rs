@@ -20,6 +20,9 @@ pub(super) const NIC: &str = "nic0";
 
 const HOST: &str = "host0";
 
+/// Datagrams a second of a stream: a tenth of what the test bed carries without loss.
+const RATE: u64 = 1_000;
+
 /// The switch and what hangs on it.
 #[derive(Debug)]
 pub(super) struct Switch {
@@ -47,14 +50,9 @@ impl Switch {
 
     /// Makes the relay's interface, with that index if it is not 0, and sets it up.
     pub(super) fn plug(&self, index: u32) -> Result<()> {
-        self.plug_as(NIC, index)
-    }
-
-    /// Like [`Self::plug`], by another name.
-    pub(super) fn plug_as(&self, ifname: &str, index: u32) -> Result<()> {
-        link::veth_pair_with_index(index, (&self.relay, ifname), (&self.switch, "to_relay"))?;
+        link::veth_pair_with_index(index, (&self.relay, NIC), (&self.switch, "to_relay"))?;
         self.connect("to_relay")?;
-        link::set_up(&self.relay, ifname)
+        link::set_up(&self.relay, NIC)
     }
 
     /// Deletes the relay's interface.
@@ -62,14 +60,22 @@ impl Switch {
         link::delete_link(&self.relay, NIC)
     }
 
+    /// Gives every link from the host to the relay this MTU.
+    pub(super) fn set_mtu(&self, bytes: u32) -> Result<()> {
+        link::set_mtu(&self.host, HOST, bytes)?;
+        link::set_mtu(&self.switch, "to_host", bytes)?;
+        link::set_mtu(&self.switch, "to_relay", bytes)?;
+        link::set_mtu(&self.relay, NIC, bytes)
+    }
+
     /// The host's end, to listen at.
     pub(super) fn host(&self) -> (&Namespace, &'static str) {
         (&self.host, HOST)
     }
 
-    /// Sends from the host until it is stopped.
-    pub(super) fn endless(&self, stream: u32, rate: u64, to: SocketAddr) -> Generator {
-        endless(Generator::new(&self.host, HOST), stream, rate, to)
+    /// Sends from the host.
+    pub(super) fn generator(&self) -> Generator {
+        Generator::new(&self.host, HOST)
     }
 
     fn connect(&self, port: &str) -> Result<()> {
@@ -79,6 +85,6 @@ impl Switch {
 }
 
 /// A stream that only [`mcr_lab::generator::RunningGenerator::stop`] ends.
-pub(super) fn endless(generator: Generator, stream: u32, rate: u64, to: SocketAddr) -> Generator {
-    generator.flow(stream, to).rate(rate).count(mcr_lab::limits::MAX_SEQUENCE).payload_bytes(200)
+pub(super) fn endless(generator: Generator, stream: u32, to: SocketAddr) -> Generator {
+    generator.flow(stream, to).rate(RATE).count(mcr_lab::limits::MAX_SEQUENCE).payload_bytes(200)
 }
