@@ -159,13 +159,16 @@ fn octets(address: IpAddr) -> Vec<u8> {
 const GROUPS: u16 = 1_000;
 
 fn a_thousand_groups(variant: Variant) -> Result<()> {
-    let config = config_of_all_groups(variant)?;
+    let config = config_of_groups(variant, GROUPS)?;
     let path = config.path().to_str().context("a temporary path is plain text")?;
     let net = RelayTopology::builder().build()?;
     let mut relay = Relay::start(variant, net, &["--config", path])?;
     relay.try_out(|relay| {
         relay.wait_in_sync()?;
-        ensure!(joined(&relay.net.relay)? == usize::from(GROUPS), "not every group is joined");
+        ensure!(
+            joined(&relay.net.relay, GROUPS)? == usize::from(GROUPS),
+            "not every group is joined"
+        );
         let output = SocketAddr::new(variant.family.output_group(1), 6000);
         let sink = Sink::multicast(&relay.net.sinks[0], "sink0", output)?;
         let mut generator = Generator::new(&relay.net.source, "src0").rate(5_000).count(2);
@@ -184,22 +187,22 @@ fn a_thousand_groups(variant: Variant) -> Result<()> {
         Ok(())
     })?;
     let net = relay.stop()?;
-    wait::until("every group is left", SOON, || Ok(joined(&net.relay)? == 0))
+    wait::until("every group is left", SOON, || Ok(joined(&net.relay, GROUPS)? == 0))
 }
 
-/// How many of the trial's groups are joined on `in0`.
-fn joined(relay: &Namespace) -> Result<usize> {
+/// How many of the first so many numbered groups are joined on `in0`.
+pub(crate) fn joined(relay: &Namespace, count: u16) -> Result<usize> {
     let ifindex = link::ifindex(relay, "in0")?;
     let groups: BTreeSet<IpAddr> = Family::BOTH
         .into_iter()
-        .flat_map(|family| (0..GROUPS).map(move |n| numbered_group(family, n)))
+        .flat_map(|family| (0..count).map(move |n| numbered_group(family, n)))
         .collect();
     let here = igmp::memberships(relay)?.into_iter().filter(|m| m.ifindex == ifindex);
     Ok(here.filter(|membership| groups.contains(&membership.group)).count())
 }
 
 /// Groups with gaps between them, so that a filter of intervals lets in what nobody wants, too.
-fn numbered_group(family: Family, n: u16) -> IpAddr {
+pub(crate) fn numbered_group(family: Family, n: u16) -> IpAddr {
     let number = 3 * n;
     match family {
         Family::V4 => {
@@ -210,10 +213,11 @@ fn numbered_group(family: Family, n: u16) -> IpAddr {
     }
 }
 
-fn config_of_all_groups(variant: Variant) -> Result<tempfile::NamedTempFile> {
+/// A configuration with a rule for each of the first so many numbered groups.
+pub(crate) fn config_of_groups(variant: Variant, count: u16) -> Result<tempfile::NamedTempFile> {
     let mut file = tempfile::NamedTempFile::new()?;
     let output = endpoint(SocketAddr::new(variant.family.output_group(1), 6000), "out0");
-    for n in 0..GROUPS {
+    for n in 0..count {
         let group = SocketAddr::new(numbered_group(variant.family, n), 5000);
         let input = endpoint(group, "in0");
         writeln!(file, "[[rule]]\ninput = \"{input}\"\noutputs = [\"{output}\"]")?;
