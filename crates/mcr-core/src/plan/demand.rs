@@ -155,6 +155,10 @@ impl Demand {
                 Err(NoEgress::Interface) => {
                     self.pending.push(Pending::InterfaceMissing(interface.clone()));
                 }
+                // It takes its IPv6 addresses along when it goes down.
+                Err(NoEgress::Address) if is_down(interface, interfaces) => {
+                    self.pending.push(Pending::InterfaceDown(interface.clone()));
+                }
                 Err(NoEgress::Address) => self.pending.push(Pending::NoAddress {
                     interface: interface.clone(),
                     output: output.endpoint.socket_address(),
@@ -175,7 +179,7 @@ pub fn route(
     let (interface, _) = ingress_of(input, interfaces).ok()?;
     let via = |output: &Output| match egress_of(output, interfaces) {
         // The kernel would refuse each copy, but with the words "no route".
-        Ok(_) if is_down(&output.endpoint.interface, interfaces) => {
+        Ok(_) | Err(NoEgress::Address) if is_down(&output.endpoint.interface, interfaces) => {
             Via::Nothing(EgressError::InterfaceDown)
         }
         Ok(key) => egress(&key).map_or(Via::Nothing(EgressError::NoSocket), Via::Egress),

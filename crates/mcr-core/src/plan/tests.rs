@@ -215,8 +215,15 @@ fn an_interface_that_is_down_keeps_all_but_its_ring() {
     assert_eq!(demand.pending, [Pending::InterfaceDown("in".parse().unwrap())]);
     assert!(!demand.is_pending());
     assert!(matches!(demand.resources[..], [Resource::Membership(_), Resource::Egress(_)]));
-    let route = route(&declared(rule), &interfaces, ANY_EGRESS).unwrap();
-    assert_eq!(vias(&route), [Via::Nothing(EgressError::InterfaceDown)]);
+    let made = route(&declared(rule.clone()), &interfaces, ANY_EGRESS).unwrap();
+    assert_eq!(vias(&made), [Via::Nothing(EgressError::InterfaceDown)]);
+
+    let bare = Interface { up: false, ..interface(2, "in", &[]) };
+    let interfaces = [bare].into_iter().collect();
+    let demand = super::demand(&rule, &interfaces);
+    assert_eq!(demand.pending, [Pending::InterfaceDown("in".parse().unwrap())]);
+    let made = route(&declared(rule), &interfaces, ANY_EGRESS).unwrap();
+    assert_eq!(vias(&made), [Via::Nothing(EgressError::InterfaceDown)]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod flaps;
 mod groups;
 mod links;
 mod mtu;
+mod outputs;
 mod overrun;
 mod ports;
 mod scene;
@@ -15,6 +16,7 @@ use mcr_lab::harness::Suite;
 /// Registers the trials.
 pub(crate) fn trials(mut suite: Suite) -> Suite {
     suite = links::trials(suite);
+    suite = outputs::trials(suite);
     suite = flaps::trials(suite);
     suite = ports::trials(suite);
     suite = addresses::trials(suite);
