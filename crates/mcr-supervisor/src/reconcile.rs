@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use mcr_core::ids::{RuleId, WorkerId};
 use mcr_core::interfaces::{Interface, Interfaces};
-use mcr_core::plan::{self, Action, Demand, Fate, Incidents, Plan, Resource};
+use mcr_core::plan::{self, Action, Demand, Fate, Incidents, IngressKey, Plan, Resource};
 use mcr_core::route::Route;
 use mcr_core::rule::Rule;
 use mcr_core::rule_set::{Added, DeclaredRule, Refused};
@@ -162,12 +162,34 @@ impl State {
                     self.problems.solved(&resource);
                     self.held.insert(resource);
                 }
-                Err(refusal) => self.problems.note(resource, &refusal),
+                Err(refusal) => {
+                    if let Resource::Ingress(key) = &resource {
+                        self.include(key);
+                    }
+                    self.problems.note(resource, &refusal);
+                }
             },
             Action::Release(resource) => {
                 self.release(&resource, workers);
                 self.held.remove(&resource);
             }
+        }
+    }
+
+    /// Lets go on what ended at an ingress for a ring that could not be had again: it would come to
+    /// nobody.
+    fn include(&mut self, key: &IngressKey) {
+        let ended = |resource: &&Resource| match resource {
+            Resource::Exclusion(entry) => entry.ifindex == key.ifindex && entry.fate == Fate::Ends,
+            _ => false,
+        };
+        let ended: Vec<Resource> = self.held.iter().filter(ended).cloned().collect();
+        for resource in ended {
+            if let Resource::Exclusion(entry) = &resource {
+                self.exclusions.remove(entry);
+            }
+            self.held.remove(&resource);
+            self.problems.note(resource, &Refusal::NotReceived(key.interface.clone()));
         }
     }
 

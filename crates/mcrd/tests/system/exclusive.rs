@@ -17,6 +17,7 @@ use mcr_lab::sink::Sink;
 use mcr_lab::tap::{Direction, RawTap};
 use mcr_lab::topology::RelayTopology;
 use mcr_lab::{address, kernel, link, wait};
+use mcr_sys::process::limit_descriptors;
 use nix::sys::signal::Signal;
 
 use crate::fixture::{Relay, SOON, delivered, rule};
@@ -34,6 +35,7 @@ pub(crate) fn trials(mut suite: Suite) -> Suite {
     suite = matrix(suite, "exclusive::on_a_new_interface", &usual, on_a_new_interface);
     let name = "exclusive::on_another_of_the_same_number";
     suite = matrix(suite, name, &usual, on_another_of_the_same_number);
+    suite = matrix(suite, "exclusive::not_without_a_ring", &usual, not_without_a_ring);
     suite = matrix(suite, "exclusive::what_is_not_taken", &usual, what_is_not_taken);
     suite = matrix(suite, "exclusive::it_is_part_of_the_rule", &usual, it_is_part_of_the_rule);
     suite.trial("exclusive::without_the_right_to_it", without_the_right_to_it)
@@ -191,6 +193,27 @@ fn on_another_of_the_same_number(variant: Variant) -> Result<()> {
         make_in0(relay, index)?;
         relay.daemon.signal(Signal::SIGCONT)?;
         relay.daemon.wait_for_log("another one of the same number", SOON)?;
+        wait::until("the rule is active again", SOON, || {
+            Ok(only_rule(&relay.daemon)? == (RuleState::Active, vec![]))
+        })?;
+        relay.wait_in_sync()?;
+        hears_nothing(relay)
+    })
+}
+
+/// A ring that cannot be had again, here for want of descriptors, takes nothing that may end.
+fn not_without_a_ring(variant: Variant) -> Result<()> {
+    run(variant, |relay| {
+        relay.add_active(&exclusive(variant))?;
+        hears_nothing(relay)?;
+        let pid = relay.daemon.pid();
+        let before = limit_descriptors(pid, 3)?;
+        link::set_mtu(&relay.net.relay, "in0", 9_000)?;
+        relay.daemon.wait_for_log("nothing is received on in0", SOON)?;
+        let at_home = listener(relay)?;
+        let sent = relay.send(input(variant))?;
+        delivered(at_home, sent).context("what no ring takes")?;
+        limit_descriptors(pid, before)?;
         wait::until("the rule is active again", SOON, || {
             Ok(only_rule(&relay.daemon)? == (RuleState::Active, vec![]))
         })?;
