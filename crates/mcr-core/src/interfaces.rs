@@ -1,6 +1,6 @@
 //! The network interfaces as observed at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::endpoint::InterfaceName;
@@ -28,6 +28,9 @@ pub struct Interface {
     pub mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
+    /// The bridge, bond or team that it is a port of. What comes in by a port comes to the host's
+    /// network stack as the controller's, and so do the network's questions about groups.
+    pub controller: Option<IfIndex>,
     /// Its usable addresses (not tentative, not failed), the primary one of each family first.
     pub addresses: Vec<IpAddr>,
 }
@@ -61,6 +64,18 @@ impl Interfaces {
         self.0.get(name)
     }
 
+    /// The interface of that number.
+    pub fn numbered(&self, index: IfIndex) -> Option<&Interface> {
+        self.iter().find(|interface| interface.index == index)
+    }
+
+    /// These without the interfaces of such numbers.
+    #[must_use]
+    pub fn without(mut self, numbers: &BTreeSet<IfIndex>) -> Self {
+        self.0.retain(|_, interface| !numbers.contains(&interface.index));
+        self
+    }
+
     /// Every interface in the order of names.
     pub fn iter(&self) -> impl Iterator<Item = &Interface> {
         self.0.values()
@@ -86,6 +101,7 @@ mod tests {
             link: Some(LinkLayer::Ethernet),
             mtu: 1500,
             up: true,
+            controller: None,
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
         };
         let source = |to: &str| interface.source_for(to.parse().unwrap()).unwrap().to_string();

@@ -13,6 +13,8 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use crate::ids::IfIndex;
+
 pub use demand::{Demand, Pending, demand, route};
 pub use desired::Desired;
 pub use resource::{
@@ -52,6 +54,32 @@ pub fn plan(desired: &Desired, held: &BTreeSet<Resource>) -> Plan {
     let missing = desired.iter().filter(|resource| !held.contains(resource));
     let stale = held.iter().filter(|resource| !desired.contains(resource));
     arrange(missing.chain(stale), desired)
+}
+
+/// What has befallen interfaces between two observations, though both may look alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Incidents {
+    /// These are gone; another one may be there with the same number.
+    pub gone: BTreeSet<IfIndex>,
+    /// These went down and up, and their rings are not in the order of the workers any more.
+    pub disordered: BTreeSet<IfIndex>,
+}
+
+/// What is held in the books alone after incidents: to be released before anything else, so that
+/// the next [`plan`] finds it missing.
+pub fn lost(incidents: &Incidents, held: &BTreeSet<Resource>) -> Vec<Action> {
+    let Incidents { gone, disordered } = incidents;
+    if gone.is_empty() && disordered.is_empty() {
+        return Vec::new();
+    }
+    let is_lost = |resource: &Resource| {
+        let ended = resource.ends_with().is_some_and(|ifindex| gone.contains(&ifindex));
+        let ring = |key: &IngressKey| disordered.contains(&key.ifindex);
+        ended || matches!(resource, Resource::Ingress(key) if ring(key))
+    };
+    let lost = held.iter().filter(|resource| is_lost(resource));
+    let Plan { after_routes, .. } = arrange(lost, &Desired::default());
+    after_routes
 }
 
 /// The steps for these resources alone: after a change, for what [`Desired::shift`] named. With

@@ -18,6 +18,7 @@ pub struct StreamAccount {
     next_sequence: u64,
     latency: Histogram,
     origins: BTreeSet<SocketAddr>,
+    last_origin: Option<SocketAddr>,
     ttls: BTreeSet<u8>,
 }
 
@@ -53,6 +54,8 @@ pub struct StreamReport {
     pub latency: Latency,
     /// Source addresses and ports seen.
     pub origins: BTreeSet<SocketAddr>,
+    /// Where the last intact datagram came from.
+    pub last_origin: Option<SocketAddr>,
     /// TTLs or hop limits seen.
     pub ttls: BTreeSet<u8>,
 }
@@ -80,6 +83,7 @@ impl StreamAccount {
     /// Books an intact datagram.
     pub fn intact(&mut self, sequence: u64, arrival: Arrival) {
         self.origins.insert(arrival.origin);
+        self.last_origin = Some(arrival.origin);
         self.ttls.extend(arrival.ttl);
         if let Some(latency_ns) = arrival.latency_ns {
             self.latency.record(latency_ns);
@@ -113,6 +117,7 @@ impl StreamAccount {
             next_sequence: self.next_sequence,
             latency: self.latency.latency(),
             origins: self.origins.clone(),
+            last_origin: self.last_origin,
             ttls: self.ttls.clone(),
         }
     }

@@ -7,6 +7,7 @@ use futures_util::TryStreamExt;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags};
 use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::route::RouteScope;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use rtnetlink::RouteMessageBuilder;
 
 use crate::link::{MacAddress, ifindex};
@@ -31,6 +32,19 @@ pub fn add_address(
         request.execute().await
     })
     .with_context(|| format!("{}: adding {address} to {ifname}", namespace.label()))
+}
+
+/// The interface's addresses.
+pub fn addresses(namespace: &Namespace, ifname: &str) -> Result<Vec<IpAddr>> {
+    let of_entry = |entry: InterfaceAddress| -> Option<IpAddr> {
+        let address = entry.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| v6.ip().into()))
+    };
+    namespace.enter(|| {
+        let here = getifaddrs()?.filter(|entry| entry.interface_name == ifname);
+        Ok(here.filter_map(of_entry).collect())
+    })
 }
 
 /// Removes every address `address` of the interface.

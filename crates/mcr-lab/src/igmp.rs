@@ -1,4 +1,6 @@
-//! Multicast memberships as the kernel shows them in `/proc/net`.
+//! Multicast memberships as the kernel shows them in `/proc/net`, and a querier's question for them.
+
+mod query;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -8,6 +10,8 @@ use anyhow::Result;
 use crate::link;
 use crate::namespace::Namespace;
 use crate::wait;
+
+pub use query::{general_query_v4, general_query_v6};
 
 /// One group that an interface listens to.
 #[derive(Debug, Clone, PartialEq, Eq)]

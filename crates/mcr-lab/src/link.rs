@@ -77,6 +77,17 @@ pub fn enslave(namespace: &Namespace, ifname: &str, bridge: &str) -> Result<()> 
     change(namespace, ifname, |link| link.controller(bridge))
 }
 
+/// Makes `ifname` a port of nothing again.
+pub fn release(namespace: &Namespace, ifname: &str) -> Result<()> {
+    change(namespace, ifname, |link| link.controller(0))
+}
+
+/// Moves an interface to another namespace, where it arrives down and without addresses. Its index
+/// stays, if that is free there.
+pub fn move_to(namespace: &Namespace, ifname: &str, to: &Namespace) -> Result<()> {
+    change(namespace, ifname, |link| link.setns_by_fd(to.descriptor().as_raw_fd()))
+}
+
 /// Sets the interface administratively up.
 pub fn set_up(namespace: &Namespace, ifname: &str) -> Result<()> {
     change(namespace, ifname, LinkMessageBuilder::up)
@@ -101,6 +112,20 @@ pub fn wait_until_up(namespace: &Namespace, ifname: &str) -> Result<()> {
 /// Sets the interface administratively down.
 pub fn set_down(namespace: &Namespace, ifname: &str) -> Result<()> {
     change(namespace, ifname, LinkMessageBuilder::down)
+}
+
+/// Sets the interface down and up again, so many times, as fast as the kernel goes along.
+pub fn flap(namespace: &Namespace, ifname: &str, times: u32) -> Result<()> {
+    let index = ifindex(namespace, ifname)?;
+    converse(namespace, |netlink| async move {
+        for _ in 0..times {
+            let link = || LinkUnspec::new_with_index(index);
+            netlink.link().set(link().down().build()).execute().await?;
+            netlink.link().set(link().up().build()).execute().await?;
+        }
+        Ok(())
+    })
+    .with_context(|| format!("{}: flapping {ifname}", namespace.label()))
 }
 
 /// Sets the interface's MTU in bytes.

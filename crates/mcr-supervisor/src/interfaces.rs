@@ -1,68 +1,22 @@
 //! The network interfaces, by rtnetlink(7). A message from the kernel is only a wake-up: whatever
 //! it says, links and addresses are read again as a whole.
 
+mod listing;
+mod observer;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use futures_util::{StreamExt, TryStreamExt};
 use mcr_core::endpoint::InterfaceName;
 use mcr_core::ids::IfIndex;
 use mcr_core::interfaces::{Interface, Interfaces, LinkLayer};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
-use rtnetlink::{Handle, MulticastGroup};
-use tokio::sync::mpsc;
-use tracing::warn;
+use netlink_packet_route::link::{
+    InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
 
-use crate::event::Event;
-use crate::limits;
-
-/// A connection to the kernel's view of the network.
-#[derive(Debug)]
-pub(crate) struct Observer {
-    requests: Handle,
-}
-
-impl Observer {
-    /// Connects, in the network namespace of the calling thread.
-    pub(crate) fn connect() -> std::io::Result<Self> {
-        let (connection, requests, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        Ok(Self { requests })
-    }
-
-    /// Reads every link and address.
-    pub(crate) async fn read(&self) -> Result<Interfaces, rtnetlink::Error> {
-        let links: Vec<LinkMessage> = self.requests.link().get().execute().try_collect().await?;
-        let addresses: Vec<AddressMessage> =
-            self.requests.address().get().execute().try_collect().await?;
-        Ok(interfaces(&links, &addresses))
-    }
-
-    /// Sends [`Event::Observed`] after every change, from now on.
-    pub(crate) fn watch(self, events: mpsc::Sender<Event>) -> std::io::Result<()> {
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-        let (connection, _, mut wake_ups) = rtnetlink::new_multicast_connection(&groups)?;
-        tokio::spawn(connection);
-        tokio::spawn(async move {
-            // What the kernel could not queue arrives as an overrun, which is a wake-up like any.
-            while wake_ups.next().await.is_some() {
-                tokio::time::sleep(limits::NETWORK_PAUSE).await;
-                while wake_ups.try_recv().is_ok() {}
-                match self.read().await {
-                    Ok(interfaces) => {
-                        if events.send(Event::Observed(interfaces)).await.is_err() {
-                            return;
-                        }
-                    }
-                    Err(error) => warn!("the interfaces cannot be read: {error}"),
-                }
-            }
-        });
-        Ok(())
-    }
-}
+pub(crate) use observer::Observer;
 
 /// Puts links and addresses together.
 fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Interfaces {
@@ -89,6 +43,7 @@ fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Interfaces
             link: link_layer(link.header.link_layer_type),
             mtu: mtu(link)?,
             up: link.header.flags.contains(LinkFlags::Up),
+            controller: controller(link),
             addresses: addresses.into_iter().map(|(_, address)| address).collect(),
         })
     };
@@ -126,6 +81,20 @@ fn mtu(link: &LinkMessage) -> Option<u32> {
         LinkAttribute::Mtu(mtu) => Some(*mtu),
         _ => None,
     })
+}
+
+/// The controller that takes what comes in by the link. A VRF's ports keep theirs.
+fn controller(link: &LinkMessage) -> Option<IfIndex> {
+    let is_vrf = |info: &LinkInfo| matches!(info, LinkInfo::PortKind(InfoPortKind::Vrf));
+    let mut controller = None;
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::Controller(index) => controller = Some(IfIndex(*index)),
+            LinkAttribute::LinkInfo(infos) if infos.iter().any(is_vrf) => return None,
+            _ => {}
+        }
+    }
+    controller
 }
 
 /// What frames start with (`linux/if_arp.h`).
@@ -210,6 +179,21 @@ mod tests {
         let eth0 = read.named(&"eth0".parse().unwrap()).unwrap();
         let order: Vec<String> = eth0.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(order, ["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"]);
+    }
+
+    #[test]
+    fn a_controller_takes_what_comes_in_but_a_vrf() {
+        let port = |kind| {
+            let mut link = link(2, "eth0", LinkLayerType::Ether);
+            let info = LinkAttribute::LinkInfo(vec![LinkInfo::PortKind(kind)]);
+            link.attributes.extend([LinkAttribute::Controller(9), info]);
+            let read = interfaces(&[link], &[]);
+            read.named(&"eth0".parse().unwrap()).unwrap().controller
+        };
+        assert_eq!(port(InfoPortKind::Bridge), Some(IfIndex(9)));
+        assert_eq!(port(InfoPortKind::Bond), Some(IfIndex(9)));
+        assert_eq!(port(InfoPortKind::Other("openvswitch".into())), Some(IfIndex(9)));
+        assert_eq!(port(InfoPortKind::Vrf), None);
     }
 
     #[test]

@@ -120,6 +120,10 @@ pub(crate) const REPORTS_AT_ONCE: usize = 256;
 /// The least time between two readings of the interfaces, so that a storm of changes costs little.
 pub(crate) const NETWORK_PAUSE: Duration = Duration::from_millis(20);
 
+/// The wait before the interfaces are read again after an error: several times within the second
+/// in which a change must be noticed.
+pub(crate) const NETWORK_RETRY: Duration = Duration::from_millis(1000 / 4);
+
 /// Outstanding connections at the control socket before a client must wait.
 pub(crate) const LISTEN_BACKLOG: i32 = CLIENTS as i32;
 

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use mcr_core::ids::{RuleId, WorkerId};
 use mcr_core::interfaces::{Interface, Interfaces};
-use mcr_core::plan::{self, Action, Demand, Fate, Plan, Resource};
+use mcr_core::plan::{self, Action, Demand, Fate, Incidents, IngressKey, Plan, Resource};
 use mcr_core::route::Route;
 use mcr_core::rule::Rule;
 use mcr_core::rule_set::{Added, DeclaredRule, Difference, Refused};
 use mcr_sys::ledger::LedgerReader;
 use tracing::{debug, info};
 
+use crate::resources::devices::Passages;
 use crate::resources::exclusion::Exclusions;
 use crate::resources::{Addresses, Refusal};
 use crate::state::State;
@@ -72,11 +73,23 @@ impl State {
 
     /// The network is like this now.
     pub(crate) fn observe(&mut self, interfaces: Interfaces, workers: &mut Workers) {
+        let Passages { gone, absent, were_down } = self.devices.passages();
+        // Those that went after they had been read.
+        let interfaces = interfaces.without(&absent);
+        let disordered = self.holdings.ingresses.disordered_among(&were_down);
+        for interface in interfaces.iter().filter(|i| gone.contains(&i.index)) {
+            info!("interface {}: another one of the same number", interface.name);
+        }
+        let lost = plan::lost(&Incidents { gone, disordered }, &self.held);
         let changed = differing(&self.interfaces, &interfaces);
-        if changed.is_empty() {
+        if changed.is_empty() && lost.is_empty() {
             return;
         }
+        self.devices.keep(&interfaces);
         self.interfaces = interfaces;
+        for action in lost {
+            self.act(action, workers);
+        }
         let rules: BTreeSet<RuleId> =
             changed.iter().flat_map(|name| self.rules.on_interface(name)).collect();
         for &id in &rules {
@@ -174,7 +187,12 @@ impl State {
                     self.problems.solved(&resource);
                     self.held.insert(resource);
                 }
-                Err(refusal) => self.problems.note(resource, &refusal),
+                Err(refusal) => {
+                    if let Resource::Ingress(key) = &resource {
+                        self.include(key);
+                    }
+                    self.problems.note(resource, &refusal);
+                }
             },
             Action::Release(resource) => {
                 self.release(&resource, workers);
@@ -183,7 +201,27 @@ impl State {
         }
     }
 
+    /// Lets go on what ended at an ingress for a ring that could not be had again: it would come to
+    /// nobody.
+    fn include(&mut self, key: &IngressKey) {
+        let ended = |resource: &&Resource| match resource {
+            Resource::Exclusion(entry) => entry.ifindex == key.ifindex && entry.fate == Fate::Ends,
+            _ => false,
+        };
+        let ended: Vec<Resource> = self.held.iter().filter(ended).cloned().collect();
+        for resource in ended {
+            if let Resource::Exclusion(entry) = &resource {
+                self.exclusions.remove(entry);
+            }
+            self.held.remove(&resource);
+            self.problems.note(resource, &Refusal::NotReceived(key.interface.clone()));
+        }
+    }
+
     fn acquire(&mut self, resource: &Resource, workers: &mut Workers) -> Result<(), Refusal> {
+        if let Some(ifindex) = resource.ends_with() {
+            self.devices.watch(ifindex)?;
+        }
         let change = match resource {
             Resource::Membership(membership) => return self.addresses.join(membership),
             Resource::Reservation(reservation) => {
@@ -293,6 +331,7 @@ mod tests {
             link: None,
             mtu,
             up: true,
+            controller: None,
             addresses: Vec::new(),
         };
         let before =

@@ -11,6 +11,7 @@ use mcr_core::steering::Steering;
 
 use crate::holdings::Holdings;
 use crate::resources::Addresses;
+use crate::resources::devices::Devices;
 use crate::resources::exclusion::Exclusions;
 use crate::resources::problems::Problems;
 use crate::stats::retained::Retained;
@@ -31,6 +32,7 @@ pub(crate) struct State {
     /// What of it there is, and what could not be had.
     pub(crate) held: BTreeSet<Resource>,
     pub(crate) problems: Problems,
+    pub(crate) devices: Devices,
     pub(crate) addresses: Addresses,
     pub(crate) exclusions: Exclusions,
     pub(crate) holdings: Holdings,
@@ -50,6 +52,7 @@ impl State {
             desired: Desired::default(),
             held: BTreeSet::new(),
             problems: Problems::default(),
+            devices: Devices::default(),
             addresses: Addresses::default(),
             exclusions: Exclusions::default(),
             holdings: Holdings::new(steering, cores),

@@ -1,8 +1,8 @@
 //! MCR's kernel layer: the only crate with unsafe code, behind safe functions.
 //!
 //! The supervisor's side makes sockets and holds them ([`packet`], [`membership`],
-//! [`reservation`], [`udp`], [`icmp`]) and ends at an interface's ingress what exclusive rules take
-//! ([`exclusion`]); a worker reads frames in place ([`ring`]) and sends them on ([`gather`],
+//! [`reservation`], [`udp`], [`icmp`]), is told of an interface's end ([`device`]) and ends at its
+//! ingress what exclusive rules take ([`exclusion`]); a worker reads frames in place ([`ring`]) and sends them on ([`gather`],
 //! [`send`]) by [`uring`] or [`poll`]; both sides share [`seqpacket`], [`ledger`] and [`process`].
 //!
 //! What the kernel will touch later is owned by the object that asked it to.
@@ -12,6 +12,7 @@ mod abi;
 pub mod allocations;
 #[cfg(feature = "lab")]
 pub mod capture;
+pub mod device;
 mod error;
 pub mod exclusion;
 pub mod filter;

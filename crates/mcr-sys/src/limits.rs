@@ -64,3 +64,7 @@ pub(crate) const COMPLETIONS_AT_ONCE: u32 = (SENDS_AT_ONCE + 256 + 1).next_power
 /// What the verifier may say of a program that it refuses: its last lines name the instruction,
 /// and this holds those of programs of some hundred instructions.
 pub(crate) const VERIFIER_LOG_BYTES: usize = 64 * 1024;
+
+/// The protocol that a watch on an interface listens for: the first of the two that IEEE 802 leaves
+/// to local experiments, for a socket without any is not told when its interface goes down.
+pub(crate) const WATCH_ETHERTYPE: u16 = 0x88b5;

@@ -7,7 +7,7 @@ use crate::{limits, option};
 use libc::SOL_PACKET;
 use socket2::{Domain, Socket, Type};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 #[cfg(test)]
 mod tests;
@@ -117,16 +117,7 @@ impl PacketSocket {
 
     /// Starts receiving from one interface, in the place before tc and netfilter (`ETH_P_ALL`).
     pub fn bind(&self, ifindex: u32) -> Result<(), SetupError> {
-        let address = libc::sockaddr_ll {
-            sll_family: libc::AF_PACKET as u16,
-            sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
-            sll_ifindex: ifindex as i32,
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 0,
-            sll_addr: [0; 8],
-        };
-        bind_link(&self.socket, &address)
+        bind_link(&self.socket, ifindex, libc::ETH_P_ALL as u16)
             .doing(|| format!("binding a packet socket to interface {ifindex}"))
     }
 
@@ -212,20 +203,54 @@ pub fn packet_sockets_permitted() -> Result<(), SetupError> {
 }
 
 /// Protocol 0: nothing is received before `bind` names a protocol and an interface.
-fn packet_socket() -> Result<Socket, SetupError> {
+pub(crate) fn packet_socket() -> Result<Socket, SetupError> {
     Socket::new(Domain::PACKET, Type::RAW.cloexec().nonblocking(), None)
         .doing(|| "opening a packet socket")
 }
 
-fn bind_link(socket: &Socket, address: &libc::sockaddr_ll) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
+/// Binds to an interface, for frames of one protocol (`ETH_P_*`).
+pub(crate) fn bind_link(socket: &Socket, ifindex: u32, protocol: u16) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: protocol.to_be(),
+        sll_ifindex: ifindex as i32,
+        ..nowhere()
+    };
     // SAFETY: `address` is a live sockaddr_ll and the length is its own; the kernel only reads it.
     let result = unsafe {
         libc::bind(
             socket.as_raw_fd(),
-            std::ptr::from_ref(address).cast(),
+            std::ptr::from_ref(&address).cast(),
             size_of::<libc::sockaddr_ll>() as libc::socklen_t,
         )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The interface that a packet socket is bound to; 0 where to none, -1 where that is gone.
+pub(crate) fn bound_ifindex(socket: &Socket) -> io::Result<i32> {
+    let mut address = nowhere();
+    let mut length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: `address` is exclusively borrowed and `length` is its size; the kernel writes at most
+    // that many bytes, and any bit pattern is a valid sockaddr_ll.
+    let result = unsafe {
+        libc::getsockname(
+            socket.as_raw_fd(),
+            std::ptr::from_mut(&mut address).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(address.sll_ifindex) }
+}
+
+fn nowhere() -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
+        sll_family: 0,
+        sll_protocol: 0,
+        sll_ifindex: 0,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    }
 }

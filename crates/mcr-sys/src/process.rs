@@ -55,6 +55,22 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(hard)
 }
 
+/// Sets how many descriptors another process may have open, up to what it could allow itself;
+/// returns how many it could have until now.
+#[cfg(feature = "lab")]
+pub fn limit_descriptors(pid: u32, descriptors: u64) -> io::Result<u64> {
+    let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let limit = |new: *const libc::rlimit, old: *mut libc::rlimit| {
+        // SAFETY: both are null or point to a live rlimit, one to read and one to write.
+        let result = unsafe { libc::prlimit(pid as libc::pid_t, libc::RLIMIT_NOFILE, new, old) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    };
+    limit(std::ptr::null(), &raw mut before)?;
+    let new = libc::rlimit { rlim_cur: descriptors, ..before };
+    limit(&raw const new, std::ptr::null_mut())?;
+    Ok(before.rlim_cur)
+}
+
 /// Has the calling thread run before all that is not real-time (`SCHED_FIFO` at the lowest
 /// priority, `sched(7)`), so that neither other programs nor the kernel's own soft-interrupt
 /// thread keep it waiting when it wakes. Real-time threads leave the others 5 % of a core

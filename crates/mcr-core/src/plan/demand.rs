@@ -56,6 +56,20 @@ pub enum Pending {
         /// The output's destination.
         output: SocketAddr,
     },
+    /// The output is a host's, and its interface a port: the answers to the kernel's question for
+    /// the host's hardware address come to the controller.
+    #[error(
+        "interface {port} is a port of {controller}, which the answers of {output} go to: send \
+         from {controller}"
+    )]
+    Unanswered {
+        /// The egress interface.
+        port: InterfaceName,
+        /// The bridge, bond or team.
+        controller: InterfaceName,
+        /// The output's destination.
+        output: SocketAddr,
+    },
 }
 
 /// What a rule needs on the interfaces as they are.
@@ -84,20 +98,21 @@ impl Demand {
     fn take_input(&mut self, rule: &Rule, interface: &Interface, link: LinkLayer) {
         let input = &rule.input;
         let Endpoint { address, port, .. } = input.endpoint;
-        self.resources.push(if address.is_multicast() {
-            Resource::Membership(Membership {
-                ifindex: interface.index,
-                group: address,
-                source: input.source,
-            })
+        if address.is_multicast() {
+            // On a port the kernel does report the group, but only its controller hears, and
+            // answers, the queries that keep it alive in the network.
+            let joining = [Some(interface.index), interface.controller];
+            self.resources.extend(joining.into_iter().flatten().map(|ifindex| {
+                Resource::Membership(Membership { ifindex, group: address, source: input.source })
+            }));
         } else {
-            Resource::Reservation(Reservation {
+            self.resources.push(Resource::Reservation(Reservation {
                 ifindex: interface.index,
                 interface: interface.name.clone(),
                 address,
                 port,
-            })
-        });
+            }));
+        }
         if !interface.up {
             // The kernel steers only between sockets that run, and on an interface that is down
             // none does. The membership stays: the kernel reports it again when the interface is
@@ -135,9 +150,14 @@ impl Demand {
                     if is_down(interface, interfaces) {
                         self.pending.push(Pending::InterfaceDown(interface.clone()));
                     }
+                    self.pending.extend(unanswered(output, interfaces));
                 }
                 Err(NoEgress::Interface) => {
                     self.pending.push(Pending::InterfaceMissing(interface.clone()));
+                }
+                // It takes its IPv6 addresses along when it goes down.
+                Err(NoEgress::Address) if is_down(interface, interfaces) => {
+                    self.pending.push(Pending::InterfaceDown(interface.clone()));
                 }
                 Err(NoEgress::Address) => self.pending.push(Pending::NoAddress {
                     interface: interface.clone(),
@@ -159,7 +179,7 @@ pub fn route(
     let (interface, _) = ingress_of(input, interfaces).ok()?;
     let via = |output: &Output| match egress_of(output, interfaces) {
         // The kernel would refuse each copy, but with the words "no route".
-        Ok(_) if is_down(&output.endpoint.interface, interfaces) => {
+        Ok(_) | Err(NoEgress::Address) if is_down(&output.endpoint.interface, interfaces) => {
             Via::Nothing(EgressError::InterfaceDown)
         }
         Ok(key) => egress(&key).map_or(Via::Nothing(EgressError::NoSocket), Via::Egress),
@@ -200,6 +220,16 @@ fn ingress_of<'a>(
 
 fn is_down(name: &InterfaceName, interfaces: &Interfaces) -> bool {
     interfaces.named(name).is_some_and(|interface| !interface.up)
+}
+
+fn unanswered(output: &Output, interfaces: &Interfaces) -> Option<Pending> {
+    let endpoint = &output.endpoint;
+    let controller = interfaces.named(&endpoint.interface)?.controller?;
+    (!endpoint.address.is_multicast()).then_some(Pending::Unanswered {
+        port: endpoint.interface.clone(),
+        controller: interfaces.numbered(controller)?.name.clone(),
+        output: endpoint.socket_address(),
+    })
 }
 
 /// Why there are no sockets that an output could leave by.

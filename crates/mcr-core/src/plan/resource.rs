@@ -26,6 +26,19 @@ pub enum Resource {
     Exclusion(Exclusion),
 }
 
+impl Resource {
+    /// The interface with whose end the kernel ends this, also where another one comes with the
+    /// same number. UDP sockets are bound to the number alone: they serve the other one as well.
+    pub fn ends_with(&self) -> Option<IfIndex> {
+        match self {
+            Self::Membership(membership) => Some(membership.ifindex),
+            Self::Ingress(key) => Some(key.ifindex),
+            Self::Exclusion(entry) => Some(entry.ifindex),
+            Self::Reservation(_) | Self::Egress(_) => None,
+        }
+    }
+}
+
 /// Being a member of a group on an interface (IGMP, RFC 3376; MLD, RFC 3810).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Membership {

@@ -17,6 +17,7 @@ fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
         link: Some(LinkLayer::Ethernet),
         mtu: 1500,
         up: true,
+        controller: None,
         addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
     }
 }
@@ -214,8 +215,15 @@ fn an_interface_that_is_down_keeps_all_but_its_ring() {
     assert_eq!(demand.pending, [Pending::InterfaceDown("in".parse().unwrap())]);
     assert!(!demand.is_pending());
     assert!(matches!(demand.resources[..], [Resource::Membership(_), Resource::Egress(_)]));
-    let route = route(&declared(rule), &interfaces, ANY_EGRESS).unwrap();
-    assert_eq!(vias(&route), [Via::Nothing(EgressError::InterfaceDown)]);
+    let made = route(&declared(rule.clone()), &interfaces, ANY_EGRESS).unwrap();
+    assert_eq!(vias(&made), [Via::Nothing(EgressError::InterfaceDown)]);
+
+    let bare = Interface { up: false, ..interface(2, "in", &[]) };
+    let interfaces = [bare].into_iter().collect();
+    let demand = super::demand(&rule, &interfaces);
+    assert_eq!(demand.pending, [Pending::InterfaceDown("in".parse().unwrap())]);
+    let made = route(&declared(rule), &interfaces, ANY_EGRESS).unwrap();
+    assert_eq!(vias(&made), [Via::Nothing(EgressError::InterfaceDown)]);
 }
 
 #[test]
@@ -240,6 +248,27 @@ fn an_output_that_waits_holds_up_no_other() {
     );
     let without = route(&declared(rule), &interfaces, |_| None).unwrap();
     assert_eq!(vias(&without)[2], Via::Nothing(EgressError::NoSocket));
+}
+
+#[test]
+fn a_port_is_joined_by_its_controller_too() {
+    let port = Interface { controller: Some(IfIndex(9)), ..interface(2, "in", &["10.0.0.1"]) };
+    let interfaces = [port, interface(9, "br", &[])].into_iter().collect();
+    let found = demand(&rule("239.1.1.1:5000@in", &["239.2.2.2:6000@in"]), &interfaces);
+    let joined: Vec<IfIndex> = found
+        .resources
+        .iter()
+        .filter_map(|resource| match resource {
+            Resource::Membership(membership) => Some(membership.ifindex),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(joined, [IfIndex(2), IfIndex(9)]);
+    assert_eq!(found.pending, [], "a group needs no answer from the network");
+
+    let found = demand(&rule("239.1.1.1:5000@in", &["10.0.0.9:6000@in"]), &interfaces);
+    let text: Vec<String> = found.pending.iter().map(ToString::to_string).collect();
+    assert!(text.len() == 1 && text[0].contains("in is a port of br"), "{text:?}");
 }
 
 #[test]

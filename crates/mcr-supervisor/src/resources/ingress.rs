@@ -9,7 +9,7 @@
 
 mod set;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
@@ -94,6 +94,13 @@ impl Ingresses {
         let set = self.sets.remove(&id)?;
         set.shut();
         Some(set.ring)
+    }
+
+    /// Of interfaces that were down those where the frames of one worker may now be steered to
+    /// another.
+    pub(crate) fn disordered_among(&self, were_down: &BTreeSet<IfIndex>) -> BTreeSet<IfIndex> {
+        let sets = self.sets.values().filter(|set| set.is_disordered());
+        sets.map(|set| set.ring.key.ifindex).filter(|ifindex| were_down.contains(ifindex)).collect()
     }
 
     /// Whether frames of the interface are taken.

@@ -17,6 +17,7 @@ use mcr_lab::sink::Sink;
 use mcr_lab::tap::{Direction, RawTap};
 use mcr_lab::topology::RelayTopology;
 use mcr_lab::{address, kernel, link, wait};
+use mcr_sys::process::limit_descriptors;
 use nix::sys::signal::Signal;
 
 use crate::fixture::{Relay, SOON, delivered, rule};
@@ -32,6 +33,9 @@ pub(crate) fn trials(mut suite: Suite) -> Suite {
     suite = matrix(suite, "exclusive::ends_with_the_rule", &both, ends_with_the_rule);
     suite = matrix(suite, "exclusive::ends_with_the_daemon", &usual, ends_with_the_daemon);
     suite = matrix(suite, "exclusive::on_a_new_interface", &usual, on_a_new_interface);
+    let name = "exclusive::on_another_of_the_same_number";
+    suite = matrix(suite, name, &usual, on_another_of_the_same_number);
+    suite = matrix(suite, "exclusive::not_without_a_ring", &usual, not_without_a_ring);
     suite = matrix(suite, "exclusive::what_is_not_taken", &usual, what_is_not_taken);
     suite = matrix(suite, "exclusive::it_is_part_of_the_rule", &usual, it_is_part_of_the_rule);
     suite.trial("exclusive::without_the_right_to_it", without_the_right_to_it)
@@ -164,28 +168,73 @@ fn on_a_new_interface(variant: Variant) -> Result<()> {
     run(variant, |relay| {
         relay.add_active(&exclusive(variant))?;
         hears_nothing(relay)?;
-        let (source, host) = (relay.net.source.clone(), relay.net.relay.clone());
-        let before = link::ifindex(&host, "in0")?;
-        link::delete_link(&host, "in0")?;
+        let before = link::ifindex(&relay.net.relay, "in0")?;
+        link::delete_link(&relay.net.relay, "in0")?;
         wait::until("the rule waits", SOON, || {
             Ok(only_rule(&relay.daemon)?.0 == RuleState::Pending)
         })?;
-        link::veth_pair((&source, "src0"), (&host, "in0"))?;
-        host.sysctl("net/ipv4/conf/in0/rp_filter", "0")?;
-        address::add_address(&source, "src0", variant.family.source(0), 28)?;
-        for (namespace, ifname) in [(&source, "src0"), (&host, "in0")] {
-            link::set_up(namespace, ifname)?;
-        }
-        for (namespace, ifname) in [(&source, "src0"), (&host, "in0")] {
-            link::wait_until_up(namespace, ifname)?;
-        }
-        ensure!(link::ifindex(&host, "in0")? != before, "the interface has its old number");
+        make_in0(relay, 0)?;
+        ensure!(link::ifindex(&relay.net.relay, "in0")? != before, "it has its old number");
         wait::until("the rule is active again", SOON, || {
             Ok(only_rule(&relay.daemon)? == (RuleState::Active, vec![]))
         })?;
         relay.wait_in_sync()?;
         hears_nothing(relay)
     })
+}
+
+/// Its end goes unseen: the program at the ingress has ended all the same.
+fn on_another_of_the_same_number(variant: Variant) -> Result<()> {
+    run(variant, |relay| {
+        relay.add_active(&exclusive(variant))?;
+        let index = link::ifindex(&relay.net.relay, "in0")?;
+        relay.daemon.signal(Signal::SIGSTOP)?;
+        link::delete_link(&relay.net.relay, "in0")?;
+        make_in0(relay, index)?;
+        relay.daemon.signal(Signal::SIGCONT)?;
+        relay.daemon.wait_for_log("another one of the same number", SOON)?;
+        wait::until("the rule is active again", SOON, || {
+            Ok(only_rule(&relay.daemon)? == (RuleState::Active, vec![]))
+        })?;
+        relay.wait_in_sync()?;
+        hears_nothing(relay)
+    })
+}
+
+/// A ring that cannot be had again, here for want of descriptors, takes nothing that may end.
+fn not_without_a_ring(variant: Variant) -> Result<()> {
+    run(variant, |relay| {
+        relay.add_active(&exclusive(variant))?;
+        hears_nothing(relay)?;
+        let pid = relay.daemon.pid();
+        let before = limit_descriptors(pid, 3)?;
+        link::set_mtu(&relay.net.relay, "in0", 9_000)?;
+        relay.daemon.wait_for_log("nothing is received on in0", SOON)?;
+        let at_home = listener(relay)?;
+        let sent = relay.send(input(variant))?;
+        delivered(at_home, sent).context("what no ring takes")?;
+        limit_descriptors(pid, before)?;
+        wait::until("the rule is active again", SOON, || {
+            Ok(only_rule(&relay.daemon)? == (RuleState::Active, vec![]))
+        })?;
+        relay.wait_in_sync()?;
+        hears_nothing(relay)
+    })
+}
+
+/// Makes the first link in again, with that index at the relay if it is not 0.
+fn make_in0(relay: &Relay, index: u32) -> Result<()> {
+    let (source, host) = (&relay.net.source, &relay.net.relay);
+    link::veth_pair_with_index(index, (host, "in0"), (source, "src0"))?;
+    host.sysctl("net/ipv4/conf/in0/rp_filter", "0")?;
+    address::add_address(source, "src0", relay.variant.family.source(0), 28)?;
+    for (namespace, ifname) in [(source, "src0"), (host, "in0")] {
+        link::set_up(namespace, ifname)?;
+    }
+    for (namespace, ifname) in [(source, "src0"), (host, "in0")] {
+        link::wait_until_up(namespace, ifname)?;
+    }
+    Ok(())
 }
 
 fn only_rule(daemon: &Daemon) -> Result<(RuleState, Vec<String>)> {

@@ -37,6 +37,10 @@ use crate::variant::{Variant, endpoint};
 /// Enough for what takes milliseconds on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
+/// How long a daemon may take to be ready: with 10,000 rules, in a debug build, on a machine that
+/// runs other trials beside.
+const READY: Duration = Duration::from_secs(90);
+
 /// Datagrams a second of each stream of [`Relay::send`]: no test bed loses any at that rate.
 const RATE: u64 = 5_000;
 
@@ -159,7 +163,7 @@ impl Relay {
         let steering = variant.steering.to_string();
         let mut all = vec!["--cores", &list, "--io", variant.io.name(), "--steering", &steering];
         all.extend(arguments);
-        let daemon = Daemon::start(&net.relay, &all)?;
+        let daemon = Daemon::start_within(&net.relay, &all, READY)?;
         let relay = Self { net, daemon, variant, cores, _share: share };
         let Workers { workers, steering, .. } = relay.workers()?;
         let as_told = steering == variant.steering.to_string()

@@ -19,6 +19,7 @@ mod lifecycle;
 mod load;
 mod losses;
 mod membership;
+mod network;
 mod reload;
 mod rules;
 mod service_manager;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     suite = fanout::trials(suite);
     suite = frames::trials(suite);
     suite = membership::trials(suite);
+    suite = network::trials(suite);
     suite = load::trials(suite);
     suite = egress::trials(suite);
     suite = busy_poll::trials(suite);

@@ -38,10 +38,11 @@ fn from_source(variant: Variant, n: u8) -> RuleSpec {
     RuleSpec { source: Some(variant.family.source(0)), ..of_group(variant, n) }
 }
 
-/// How a source's change is reported (RFC 3376, section 4.2.12; RFC 3810, section 5.2.12).
+/// How a group's state or a change of it is reported (RFC 3376, section 4.2.12; RFC 3810, section 5.2.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-enum RecordType {
+pub(crate) enum RecordType {
+    ModeIsExclude = 2,
     ChangeToInclude = 3,
     ChangeToExclude = 4,
     AllowNewSources = 5,
@@ -118,8 +119,8 @@ fn includes(namespace: &Namespace, group: IpAddr, source: IpAddr) -> Result<bool
     Ok(filters.iter().find(ours).is_some_and(|f| (f.included, f.excluded) == (1, 0)))
 }
 
-/// Waits until the relay has reported a change on the source's link.
-fn wait_for_report(
+/// Waits until the relay has reported a group on the link of a host.
+pub(crate) fn wait_for_report(
     tap: &RawTap,
     kind: RecordType,
     group: IpAddr,
@@ -158,13 +159,16 @@ fn octets(address: IpAddr) -> Vec<u8> {
 const GROUPS: u16 = 1_000;
 
 fn a_thousand_groups(variant: Variant) -> Result<()> {
-    let config = config_of_all_groups(variant)?;
+    let config = config_of_groups(variant, GROUPS)?;
     let path = config.path().to_str().context("a temporary path is plain text")?;
     let net = RelayTopology::builder().build()?;
     let mut relay = Relay::start(variant, net, &["--config", path])?;
     relay.try_out(|relay| {
         relay.wait_in_sync()?;
-        ensure!(joined(&relay.net.relay)? == usize::from(GROUPS), "not every group is joined");
+        ensure!(
+            joined(&relay.net.relay, GROUPS)? == usize::from(GROUPS),
+            "not every group is joined"
+        );
         let output = SocketAddr::new(variant.family.output_group(1), 6000);
         let sink = Sink::multicast(&relay.net.sinks[0], "sink0", output)?;
         let mut generator = Generator::new(&relay.net.source, "src0").rate(5_000).count(2);
@@ -183,22 +187,22 @@ fn a_thousand_groups(variant: Variant) -> Result<()> {
         Ok(())
     })?;
     let net = relay.stop()?;
-    wait::until("every group is left", SOON, || Ok(joined(&net.relay)? == 0))
+    wait::until("every group is left", SOON, || Ok(joined(&net.relay, GROUPS)? == 0))
 }
 
-/// How many of the trial's groups are joined on `in0`.
-fn joined(relay: &Namespace) -> Result<usize> {
+/// How many of the first so many numbered groups are joined on `in0`.
+pub(crate) fn joined(relay: &Namespace, count: u16) -> Result<usize> {
     let ifindex = link::ifindex(relay, "in0")?;
     let groups: BTreeSet<IpAddr> = Family::BOTH
         .into_iter()
-        .flat_map(|family| (0..GROUPS).map(move |n| numbered_group(family, n)))
+        .flat_map(|family| (0..count).map(move |n| numbered_group(family, n)))
         .collect();
     let here = igmp::memberships(relay)?.into_iter().filter(|m| m.ifindex == ifindex);
     Ok(here.filter(|membership| groups.contains(&membership.group)).count())
 }
 
 /// Groups with gaps between them, so that a filter of intervals lets in what nobody wants, too.
-fn numbered_group(family: Family, n: u16) -> IpAddr {
+pub(crate) fn numbered_group(family: Family, n: u16) -> IpAddr {
     let number = 3 * n;
     match family {
         Family::V4 => {
@@ -209,10 +213,11 @@ fn numbered_group(family: Family, n: u16) -> IpAddr {
     }
 }
 
-fn config_of_all_groups(variant: Variant) -> Result<tempfile::NamedTempFile> {
+/// A configuration with a rule for each of the first so many numbered groups.
+pub(crate) fn config_of_groups(variant: Variant, count: u16) -> Result<tempfile::NamedTempFile> {
     let mut file = tempfile::NamedTempFile::new()?;
     let output = endpoint(SocketAddr::new(variant.family.output_group(1), 6000), "out0");
-    for n in 0..GROUPS {
+    for n in 0..count {
         let group = SocketAddr::new(numbered_group(variant.family, n), 5000);
         let input = endpoint(group, "in0");
         writeln!(file, "[[rule]]\ninput = \"{input}\"\noutputs = [\"{output}\"]")?;

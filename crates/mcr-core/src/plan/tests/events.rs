@@ -54,14 +54,26 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     })
 }
 
+fn number() -> impl Strategy<Value = IfIndex> {
+    (1..=NAMES.len() as u32).prop_map(IfIndex)
+}
+
+/// What befell interfaces of any number: nothing, mostly.
+fn any_incidents() -> impl Strategy<Value = Incidents> {
+    let some = || prop::collection::btree_set(number(), 0..3);
+    (some(), some()).prop_map(|(gone, disordered)| Incidents { gone, disordered })
+}
+
 /// Any state of one interface but its name and number.
 fn any_interface() -> impl Strategy<Value = Interface> {
     let link = prop::sample::select(vec![Some(LinkLayer::Ethernet), Some(LinkLayer::Ip), None]);
     let mtu = prop::sample::select(vec![1500, 1600, 9000]);
     let addresses = prop::sample::subsequence(vec!["10.0.0.1", "fe80::1", "fd00::1"], 0..=3);
-    (link, mtu, any::<bool>(), addresses).prop_map(|(link, mtu, up, addresses)| {
+    let controller = prop::option::weighted(0.2, number());
+    let state = (link, mtu, any::<bool>(), controller, addresses);
+    state.prop_map(|(link, mtu, up, controller, addresses)| {
         let plain = interface(0, "any", &addresses);
-        Interface { link, mtu, up, ..plain }
+        Interface { link, mtu, up, controller, ..plain }
     })
 }
 
@@ -84,18 +96,19 @@ fn any_interfaces() -> impl Strategy<Value = Interfaces> {
 enum Event {
     Add(Rule),
     Remove(prop::sample::Index),
-    Network(Interfaces),
+    Network(Interfaces, Incidents),
 }
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => any_rule().prop_map(Event::Add),
         1 => any::<prop::sample::Index>().prop_map(Event::Remove),
-        1 => any_interfaces().prop_map(Event::Network),
+        1 => (any_interfaces(), any_incidents())
+            .prop_map(|(interfaces, incidents)| Event::Network(interfaces, incidents)),
     ]
 }
 
-/// A supervisor without a kernel: acquisitions always succeed.
+/// A supervisor, and a kernel that grants everything.
 #[derive(Default)]
 struct Host {
     rules: RuleSet,
@@ -103,6 +116,8 @@ struct Host {
     demands: BTreeMap<RuleId, Demand>,
     desired: Desired,
     held: BTreeSet<Resource>,
+    /// What the kernel has for it, which is less than is held after incidents.
+    kernel: BTreeSet<Resource>,
 }
 
 impl Host {
@@ -117,19 +132,50 @@ impl Host {
                 self.rules.remove(id);
                 [id].into()
             }
-            Event::Network(interfaces) => {
-                let before = std::mem::replace(&mut self.interfaces, interfaces);
-                NAMES
-                    .map(|name| name.parse().unwrap())
-                    .iter()
-                    .filter(|name| before.named(name) != self.interfaces.named(name))
-                    .flat_map(|name| self.rules.on_interface(name))
-                    .collect()
+            Event::Network(interfaces, incidents) => {
+                return self.observe(interfaces, &incidents);
             }
         };
         let changed = affected.into_iter().flat_map(|id| self.shift(id)).collect();
         let plan = plan_for(&changed, &self.desired, &self.held);
         self.carry_out(&plan);
+    }
+
+    fn observe(&mut self, interfaces: Interfaces, incidents: &Incidents) {
+        let Incidents { gone, disordered } = incidents;
+        self.kernel.retain(|resource| match resource {
+            Resource::Ingress(key) => {
+                !gone.contains(&key.ifindex) && !disordered.contains(&key.ifindex)
+            }
+            Resource::Membership(membership) => !gone.contains(&membership.ifindex),
+            Resource::Exclusion(entry) => !gone.contains(&entry.ifindex),
+            Resource::Egress(_) | Resource::Reservation(_) => true,
+        });
+        let lost = lost(incidents, &self.held);
+        self.execute(&lost);
+        let before = std::mem::replace(&mut self.interfaces, interfaces);
+        let affected: BTreeSet<RuleId> = NAMES
+            .map(|name| name.parse().unwrap())
+            .iter()
+            .filter(|name| before.named(name) != self.interfaces.named(name))
+            .flat_map(|name| self.rules.on_interface(name))
+            .collect();
+        for id in affected {
+            self.shift(id);
+        }
+        let plan = plan(&self.desired, &self.held);
+        self.carry_out(&plan);
+    }
+
+    fn execute(&mut self, actions: &[Action]) {
+        execute(actions, &mut self.held);
+        for action in actions {
+            match action {
+                // It may have gone by itself.
+                Action::Release(resource) => _ = self.kernel.remove(resource),
+                Action::Acquire(resource) => assert!(self.kernel.insert(resource.clone())),
+            }
+        }
     }
 
     fn shift(&mut self, id: RuleId) -> Vec<Resource> {
@@ -142,9 +188,9 @@ impl Host {
     }
 
     fn carry_out(&mut self, plan: &Plan) {
-        execute(&plan.before_routes, &mut self.held);
+        self.execute(&plan.before_routes);
         self.check_routes();
-        execute(&plan.after_routes, &mut self.held);
+        self.execute(&plan.after_routes);
         // What the routes name is still there when the plan is done.
         self.check_routes();
     }
@@ -197,6 +243,7 @@ proptest! {
         for event in events {
             host.take(event);
             prop_assert_eq!(&host.held, &needed(&host.rules, &host.interfaces));
+            prop_assert_eq!(&host.kernel, &host.held);
             prop_assert_eq!(&host.desired, &counted_anew(&host));
             prop_assert!(plan(&host.desired, &host.held).is_empty());
         }
@@ -205,6 +252,69 @@ proptest! {
         execute(&full.before_routes, &mut at_once);
         execute(&full.after_routes, &mut at_once);
         prop_assert_eq!(at_once, host.held);
+    }
+
+    #[test]
+    fn no_order_ends_elsewhere(
+        rules in prop::collection::vec(any_rule(), 1..12),
+        networks in prop::collection::vec((any_interfaces(), any_incidents()), 0..6),
+        last in any_interfaces(),
+        order in Just((0..18).collect::<Vec<usize>>()).prop_shuffle(),
+    ) {
+        // Only those that are no reason to refuse each other.
+        let mut set = RuleSet::default();
+        let rules = rules.into_iter().filter(|rule| set.add(rule.clone()).is_ok_and(|a| a.created));
+        let mut events: Vec<Event> = rules.map(Event::Add).collect();
+        events.extend(networks.into_iter().map(|(now, befell)| Event::Network(now, befell)));
+        let then = Event::Network(last, Incidents::default());
+        let shuffled = order.into_iter().filter_map(|at| events.get(at).cloned());
+        let one = host(shuffled.chain([then.clone()]).collect());
+        let other = host(events.into_iter().chain([then]).collect());
+        prop_assert_eq!(one.rules.len(), other.rules.len());
+        prop_assert_eq!(&one.desired, &other.desired);
+        prop_assert_eq!(&one.held, &other.held);
+        prop_assert_eq!(&one.kernel, &other.kernel);
+    }
+
+    #[test]
+    fn what_was_refused_is_had_by_the_next_plan_that_may(
+        events in prop::collection::vec(event(), 1..20),
+        coins in prop::collection::vec(any::<bool>(), 64),
+    ) {
+        let desired = host(events).desired;
+        let mut held = BTreeSet::new();
+        let mut coins = coins.into_iter().cycle();
+        let refusing = plan(&desired, &held);
+        for action in refusing.before_routes.iter().chain(&refusing.after_routes) {
+            if let (Action::Acquire(resource), Some(true)) = (action, coins.next()) {
+                held.insert(resource.clone());
+            }
+        }
+        let again = plan(&desired, &held);
+        let missing = desired.iter().filter(|resource| !held.contains(resource)).count();
+        prop_assert_eq!(again.before_routes.len() + again.after_routes.len(), missing);
+        execute(&again.before_routes, &mut held);
+        execute(&again.after_routes, &mut held);
+        prop_assert!(held.iter().eq(desired.iter()));
+        prop_assert!(plan(&desired, &held).is_empty());
+    }
+
+    #[test]
+    fn what_incidents_leave_is_what_does_not_end_with_an_interface(
+        events in prop::collection::vec(event(), 1..30),
+        incidents in any_incidents(),
+    ) {
+        let mut held = host(events).held;
+        let before = held.clone();
+        execute(&lost(&incidents, &held), &mut held);
+        for resource in before.difference(&held) {
+            let ifindex = resource.ends_with().unwrap();
+            let ring = matches!(resource, Resource::Ingress(_));
+            let befell = incidents.gone.contains(&ifindex)
+                || ring && incidents.disordered.contains(&ifindex);
+            prop_assert!(befell, "{resource:?} was given up for nothing");
+        }
+        prop_assert!(lost(&incidents, &held).is_empty());
     }
 
     #[test]

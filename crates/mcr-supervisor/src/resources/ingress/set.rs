@@ -23,6 +23,8 @@ pub(super) struct IngressSet {
     mtu: u32,
     group: SteeringGroup,
     members: Vec<Member>,
+    /// Whether a member may be younger than one behind it.
+    disordered: bool,
     /// How long a filter the kernel takes.
     instructions: usize,
 }
@@ -55,7 +57,13 @@ impl IngressSet {
         let group = group.ok_or_else(|| Refusal::Full("0 workers".into()))?;
         // Before the filters let in anything, since until now all would go to the first.
         members[0].socket.set_steering(steering)?;
-        Ok(Self { ring, mtu, group, members, instructions: usize::MAX })
+        Ok(Self { ring, mtu, group, members, disordered: false, instructions: usize::MAX })
+    }
+
+    /// Whether the members' order may be another than that of their age, in which the kernel lets
+    /// them join again when their interface comes up.
+    pub(super) fn is_disordered(&self) -> bool {
+        self.disordered
     }
 
     /// Sets the filter of every socket.
@@ -138,12 +146,14 @@ impl IngressSet {
     }
 
     pub(super) fn install_candidate(&mut self, worker: WorkerId) -> PacketStatistics {
+        let is_last = worker.0 as usize + 1 == self.members.len();
         let member = self.members.get_mut(worker.0 as usize);
         let Some((member, new)) = member.and_then(|m| m.candidate.take().map(|new| (m, new)))
         else {
             return PacketStatistics::default();
         };
         let old = std::mem::replace(&mut member.socket, new);
+        self.disordered |= !is_last;
         // The dead worker's process held the only other descriptor, so this closes the socket.
         old.take_statistics().unwrap_or_default()
     }

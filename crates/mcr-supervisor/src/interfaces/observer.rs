@@ -1,0 +1,116 @@
+//! Reading the interfaces, at first and whenever the kernel says that something has changed.
+
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
+use mcr_core::interfaces::Interfaces;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkMessage;
+use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
+use rtnetlink::{Handle, MulticastGroup};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use super::interfaces;
+use super::listing::Listing;
+use crate::event::Event;
+use crate::limits;
+
+/// A connection to the kernel's view of the network.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    requests: Handle,
+}
+
+impl Observer {
+    /// Connects, in the network namespace of the calling thread.
+    pub(crate) fn connect() -> std::io::Result<Self> {
+        let (mut connection, requests, _) = rtnetlink::new_connection()?;
+        // A listing without its end is no listing.
+        connection.set_forward_done(true);
+        tokio::spawn(connection);
+        Ok(Self { requests })
+    }
+
+    /// Reads every link and address.
+    ///
+    /// While interfaces come and go faster than they can be listed it goes on trying: a listing
+    /// with gaps would have healthy rules give up what they hold.
+    pub(crate) async fn read(&self) -> Result<Interfaces, rtnetlink::Error> {
+        loop {
+            let mut links = Listing::default();
+            self.list(RouteNetlinkMessage::GetLink(LinkMessage::default()), &mut links).await?;
+            let mut addresses = Listing::default();
+            let all = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+            self.list(all, &mut addresses).await?;
+            if !links.was_interrupted() && !addresses.was_interrupted() {
+                return Ok(interfaces(&links.links, &addresses.addresses));
+            }
+            debug!("the interfaces changed while they were read; reading them again");
+            sleep(limits::NETWORK_PAUSE).await;
+        }
+    }
+
+    /// Sends [`Event::Observed`] now and after every change.
+    pub(crate) fn watch(self, events: mpsc::Sender<Event>) -> std::io::Result<()> {
+        tokio::spawn(observe(self, wake_ups()?, events));
+        Ok(())
+    }
+
+    async fn list(
+        &self,
+        all: RouteNetlinkMessage,
+        listing: &mut Listing,
+    ) -> Result<(), rtnetlink::Error> {
+        let mut request = NetlinkMessage::from(all);
+        request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let mut answers = self.requests.clone().request(request)?;
+        while let Some(answer) = answers.next().await {
+            listing.take(answer)?;
+        }
+        if listing.is_whole() { Ok(()) } else { Err(rtnetlink::Error::RequestFailed) }
+    }
+}
+
+/// The kernel's messages that something has changed, of which only the coming counts. What it could
+/// not queue (`ENOBUFS`) comes as an overrun, which is a message like any.
+type WakeUps = BoxStream<'static, ()>;
+
+fn wake_ups() -> std::io::Result<WakeUps> {
+    let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
+    tokio::spawn(connection);
+    Ok(messages.map(drop).boxed())
+}
+
+async fn observe(mut observer: Observer, mut wake_ups: WakeUps, events: mpsc::Sender<Event>) {
+    loop {
+        // At first, too: what changed before the messages were asked for has woken nobody.
+        match observer.read().await {
+            Ok(interfaces) => {
+                if events.send(Event::Observed(interfaces)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                warn!("the interfaces cannot be read: {error}; trying again");
+                sleep(limits::NETWORK_RETRY).await;
+                if let Ok(connected) = Observer::connect() {
+                    observer = connected;
+                }
+                continue;
+            }
+        }
+        if wake_ups.next().await.is_none() {
+            warn!("the kernel's messages about interfaces ended; asking for them anew");
+            sleep(limits::NETWORK_RETRY).await;
+            if let Ok(again) = self::wake_ups() {
+                wake_ups = again;
+            }
+            continue;
+        }
+        sleep(limits::NETWORK_PAUSE).await;
+        while wake_ups.next().now_or_never().flatten().is_some() {}
+    }
+}

@@ -1,0 +1,65 @@
+//! The interfaces that hold something for the rules: whether each is still the one it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mcr_core::ids::IfIndex;
+use mcr_core::interfaces::Interfaces;
+use mcr_sys::device::{DeviceWatch, Passage};
+use tracing::warn;
+
+use super::Refusal;
+
+/// A watch on each of them.
+#[derive(Debug, Default)]
+pub(crate) struct Devices(BTreeMap<IfIndex, DeviceWatch>);
+
+/// What they have gone through.
+#[derive(Debug, Default)]
+pub(crate) struct Passages {
+    /// Gone; those of `absent` without another of the number.
+    pub(crate) gone: BTreeSet<IfIndex>,
+    pub(crate) absent: BTreeSet<IfIndex>,
+    pub(crate) were_down: BTreeSet<IfIndex>,
+}
+
+impl Devices {
+    /// Watches the interface, before anything is asked of the kernel there.
+    pub(crate) fn watch(&mut self, ifindex: IfIndex) -> Result<(), Refusal> {
+        if !self.0.contains_key(&ifindex) {
+            self.0.insert(ifindex, DeviceWatch::open(ifindex.0)?);
+        }
+        Ok(())
+    }
+
+    /// What they have gone through since they were last asked.
+    pub(crate) fn passages(&mut self) -> Passages {
+        let mut passages = Passages::default();
+        for (&ifindex, watch) in &mut self.0 {
+            match watch.look() {
+                Ok(Passage::Steady) => {}
+                Ok(Passage::WasDown) => {
+                    passages.were_down.insert(ifindex);
+                }
+                Ok(Passage::Gone) => {
+                    passages.gone.insert(ifindex);
+                    // At once, or what befalls the next one would pass unnoticed.
+                    match DeviceWatch::open(ifindex.0) {
+                        Ok(another) => *watch = another,
+                        Err(_) => {
+                            passages.absent.insert(ifindex);
+                        }
+                    }
+                }
+                Err(error) => warn!("interface {ifindex} cannot be watched: {error}"),
+            }
+        }
+        self.0.retain(|ifindex, _| !passages.absent.contains(ifindex));
+        passages
+    }
+
+    /// Watches no interface any more but these.
+    pub(crate) fn keep(&mut self, interfaces: &Interfaces) {
+        let there: BTreeSet<IfIndex> = interfaces.iter().map(|i| i.index).collect();
+        self.0.retain(|ifindex, _| there.contains(ifindex));
+    }
+}

@@ -1,0 +1,126 @@
+//! Interfaces that do not rest.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use mcr_api::control::WorkerState;
+use mcr_lab::generator::Generator;
+use mcr_lab::harness::Suite;
+use mcr_lab::topology::RelayTopology;
+use mcr_lab::{identity, link, wait};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::scene;
+use super::switch::NIC;
+use crate::fixture::{Relay, SOON, on_core, rule};
+use crate::variant::{Variant, endpoint, matrix};
+
+/// Registers the trials.
+pub(crate) fn trials(mut suite: Suite) -> Suite {
+    let both = Variant::both_families();
+    suite = matrix(suite, "network::a_thousand_flaps", &both, a_thousand_flaps);
+    let usual = [Variant::usual()];
+    suite = matrix(suite, "network::fifty_deletions", &usual, fifty_deletions);
+    matrix(suite, "network::a_flap_leaves_the_steering_in_order", &usual, steering_stays_in_order)
+}
+
+fn a_thousand_flaps(variant: Variant) -> Result<()> {
+    scene::run(variant, |scene| {
+        let descriptors = open_descriptors(scene.relay)?;
+        let begun = Instant::now();
+        link::flap(&scene.relay.net.relay, NIC, 1_000)?;
+        println!("1,000 flaps, {variant}: {:?}", begun.elapsed());
+        let tap = scene.listen()?;
+        scene.recovered("a thousand flaps", NIC, Instant::now())?;
+        link::flap(&scene.relay.net.relay, NIC, 1)?;
+        scene.wait_until_reported(&tap)?;
+        descriptors_return(scene.relay, descriptors)
+    })
+}
+
+/// Of the same number and of others, in turns.
+fn fifty_deletions(variant: Variant) -> Result<()> {
+    scene::run(variant, |scene| {
+        let descriptors = open_descriptors(scene.relay)?;
+        for round in 0..50 {
+            let index = link::ifindex(&scene.relay.net.relay, NIC)?;
+            scene.switch.unplug()?;
+            scene.switch.plug(if round % 2 == 0 { index } else { 0 })?;
+        }
+        let tap = scene.listen()?;
+        scene.recovered("fifty deletions", NIC, Instant::now())?;
+        link::flap(&scene.relay.net.relay, NIC, 1)?;
+        scene.wait_until_reported(&tap)?;
+        descriptors_return(scene.relay, descriptors)
+    })
+}
+
+/// How many descriptors the supervisor and each worker have.
+fn open_descriptors(relay: &Relay) -> Result<Vec<usize>> {
+    let workers = relay.workers()?.workers;
+    let workers = workers.iter().map(|worker| worker.pid.context("a running worker's pid"));
+    let pids = std::iter::once(Ok(relay.daemon.pid())).chain(workers);
+    pids.map(|pid| Ok(fs::read_dir(format!("/proc/{}/fd", pid?))?.count())).collect()
+}
+
+fn descriptors_return(relay: &Relay, before: Vec<usize>) -> Result<()> {
+    wait::until("no more descriptors than before", SOON, || {
+        let now = open_descriptors(relay)?;
+        Ok(now.iter().zip(&before).all(|(now, before)| now <= before))
+    })
+    .with_context(|| format!("{before:?} and now {:?}", open_descriptors(relay)))
+}
+
+/// Each worker gets what its core received, also after a worker was replaced, whose new sockets are
+/// the youngest, and the interface then went down and up without the supervisor seeing it.
+fn steering_stays_in_order(variant: Variant) -> Result<()> {
+    let mut relay = Relay::start(variant, RelayTopology::builder().build()?, &[])?;
+    let input = SocketAddr::new(variant.family.group(1), 5000);
+    let output = SocketAddr::new(variant.family.output_group(1), 6000);
+    relay.add_active(&rule(input, "in0", &[endpoint(output, "out0")]))?;
+    ensure!(is_in_order(&relay, input)?, "at first");
+    let first = relay.workers()?.workers[0].pid.context("a running worker's pid")?;
+    kill(Pid::from_raw(first as i32), Signal::SIGKILL)?;
+    wait::until("the killed worker is replaced", SOON, || {
+        let worker = &relay.workers()?.workers[0];
+        Ok(worker.restarts == 1 && worker.in_sync && worker.state == WorkerState::Running)
+    })?;
+    ensure!(is_in_order(&relay, input)?, "after a worker's replacement");
+    relay.daemon.signal(Signal::SIGSTOP)?;
+    link::flap(&relay.net.relay, "in0", 1)?;
+    relay.daemon.signal(Signal::SIGCONT)?;
+    link::wait_until_up(&relay.net.source, "src0")?;
+    link::wait_until_up(&relay.net.relay, "in0")?;
+    wait::until("the steering is in order again", SOON, || is_in_order(&relay, input))
+        .with_context(|| relay.daemon.log_lines().join("\n"))?;
+    relay.settled(0)?;
+    ensure!(relay.daemon.terminate()?.success(), "the daemon's end");
+    Ok(())
+}
+
+/// Sends a few from each core, and sees which worker reads them.
+fn is_in_order(relay: &Relay, input: SocketAddr) -> Result<bool> {
+    const FEW: u64 = 50;
+    let matched = || -> Result<Vec<u64>> {
+        let stats = identity::stats(&relay.daemon)?;
+        Ok(stats.cores.iter().map(|core| core.counters.matched).collect())
+    };
+    for (worker, &core) in relay.cores.iter().enumerate() {
+        let before = matched()?;
+        let generator = Generator::new(&relay.net.source, "src0").count(FEW).flow(0, input);
+        on_core(core, || generator.run())?;
+        let total = |counts: &[u64]| counts.iter().sum::<u64>();
+        let mut after = before.clone();
+        let arrived = wait::until("the few are relayed", mcr_lab::limits::WAIT_POLL * 100, || {
+            after = matched()?;
+            Ok(total(&after) == total(&before) + FEW)
+        });
+        if arrived.is_err() || after[worker] != before[worker] + FEW {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
