@@ -45,6 +45,15 @@ impl RuleTally {
             }
         }
     }
+
+    /// Copies of which a dead worker has not said what became of them.
+    pub(crate) fn name_undecided(&mut self) {
+        for output in &mut self.outputs {
+            let ended = output.sent + output.errors.iter().sum::<u64>();
+            let unsaid = self.packets.saturating_sub(ended);
+            output.errors[EgressError::WorkerDied.index()] += unsaid;
+        }
+    }
 }
 
 /// What a ring has counted.

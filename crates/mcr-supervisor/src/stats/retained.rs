@@ -6,6 +6,7 @@ use mcr_api::control::CoreStats;
 use mcr_core::ids::{RuleId, WorkerId};
 use mcr_core::ledger::RingCounter;
 use mcr_core::rule_set::DeclaredRule;
+use mcr_core::verdict::EgressError;
 use mcr_sys::ledger::LedgerReader;
 use mcr_sys::packet::PacketStatistics;
 
@@ -17,6 +18,8 @@ use crate::resources::ingress::RingPlace;
 pub(crate) struct Retained {
     cores: BTreeMap<WorkerId, CoreStats>,
     rules: HashMap<RuleId, RuleTally>,
+    /// Frames that a dead worker had read, but whose receipt only its sockets know of.
+    read_early: BTreeMap<WorkerId, u64>,
     /// Rings that are closed here, and perhaps not yet by every worker.
     closing: Vec<ClosingRing>,
 }
@@ -60,29 +63,41 @@ impl Retained {
         rules: impl Iterator<Item = &'a DeclaredRule>,
     ) {
         let mut stats = reading::core_stats(ledger);
+        let mut read_early = 0;
         for tally in rings.filter_map(|ring| reading::ring(ledger, ring)) {
-            add_abandoned_ring(&mut stats, &tally);
+            read_early += add_abandoned_ring(&mut stats, &tally);
         }
         for closing in &mut self.closing {
             if closing.forget_reader(worker) {
-                add_abandoned_ring(&mut stats, &reading::closed_ring(ledger, closing.place));
+                let tally = reading::closed_ring(ledger, closing.place);
+                read_early += add_abandoned_ring(&mut stats, &tally);
             }
         }
-        self.core_mut(worker).add(&stats);
+        self.read_early.insert(worker, read_early);
+        name_undecided(&mut stats);
+        let sum = self.core_mut(worker);
+        sum.add(&stats);
+        // A batch that was taken from its ring, but of which no more was counted, died with it.
+        sum.received = sum.received.max(sum.frames_read);
+        sum.kernel_drops = sum.received - sum.frames_read;
         for declared in rules {
-            if let Some(tally) = reading::rule(ledger, declared)
+            if let Some(mut tally) = reading::rule(ledger, declared)
                 && tally.packets > 0
             {
+                tally.name_undecided();
                 self.keep_rule(declared.id, &tally);
             }
         }
     }
 
-    /// What the kernel still counted for a dead worker's sockets: nobody has read those frames.
+    /// What the kernel still counted for a dead worker's sockets: nobody has read those frames, but
+    /// for the ones that the worker read after it had asked for these figures for the last time.
     pub(crate) fn keep_unread(&mut self, worker: WorkerId, statistics: PacketStatistics) {
+        let read_early = self.read_early.remove(&worker).unwrap_or(0);
+        let unread = statistics.received.saturating_sub(read_early);
         let stats = self.core_mut(worker);
-        stats.received += statistics.received;
-        stats.kernel_drops += statistics.received;
+        stats.received += unread;
+        stats.kernel_drops += unread;
     }
 
     /// A ring is being closed in this generation; the workers among `ledgers` that have it will
@@ -149,14 +164,27 @@ pub(crate) fn add_ring(stats: &mut CoreStats, ring: &RingTally) {
     stats.kernel_drops += ring.of(RingCounter::KernelDrops);
 }
 
-/// Counts a ring whose reader is dead: the frames left in it are dropped with it.
-fn add_abandoned_ring(stats: &mut CoreStats, ring: &RingTally) {
+/// Counts a ring whose reader is dead: the frames left in it are dropped with it. Returns how many
+/// frames were read that the worker had not yet counted as received.
+fn add_abandoned_ring(stats: &mut CoreStats, ring: &RingTally) -> u64 {
     let (received, read) = (ring.of(RingCounter::Received), ring.of(RingCounter::FramesRead));
-    // A worker that dies between two stores may have counted a batch as read, but not yet as
-    // received.
+    let read_early = read.saturating_sub(received);
     let received = received.max(read);
     stats.received += received;
     stats.kernel_drops += received - read;
+    read_early
+}
+
+/// A worker may die within a batch, when it has counted what came in and not yet what became of it.
+fn name_undecided(stats: &mut CoreStats) {
+    let decided = stats.matched + stats.drops.values().sum::<u64>();
+    let undecided = stats.datagrams.saturating_sub(decided);
+    // As if they had not been read: then they are among those dropped with the ring.
+    stats.datagrams -= undecided;
+    stats.frames_read = stats.frames_read.saturating_sub(undecided);
+    let ended = stats.sent + stats.errors.values().sum::<u64>();
+    let unsaid = stats.copies.saturating_sub(ended);
+    *stats.errors.entry(EgressError::WorkerDied.name().to_owned()).or_default() += unsaid;
 }
 
 #[cfg(test)]
