@@ -4,17 +4,19 @@ mod clients;
 mod network;
 mod processes;
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
+use mcr_api::control::WorkerStatus;
 use mcr_sys::process::monotonic_ns;
 
 use super::bed::Bed;
 use super::flows::Flow;
 use super::relay::Relay;
 use super::schedule::{Fault, Kind};
-use super::window::{Concern, Window};
+use super::window::{Concern, Window, held_back};
 use super::witness::Witnesses;
 use crate::{limits, wait};
-use std::time::Duration;
 
 /// All that faults happen to.
 #[derive(Debug)]
@@ -52,6 +54,13 @@ impl Span {
     /// A cause that lasted from `begin_ns` until now.
     fn until_now(begin_ns: u64, limit: Duration) -> Self {
         Self { begin_ns, over_ns: monotonic_ns(), limit }
+    }
+
+    /// A worker that died, or fell silent, at `begin_ns`: its successor may be held back.
+    fn of_replacement(begin_ns: u64, worker: &WorkerStatus, silent: bool) -> Self {
+        let over_ns = begin_ns + held_back(worker.restarts).as_nanos() as u64;
+        let notice = if silent { limits::SOAK_STALL } else { Duration::ZERO };
+        Self { begin_ns, over_ns, limit: notice + limits::SOAK_REPLACEMENT }
     }
 }
 

@@ -89,7 +89,8 @@ pub(super) fn judge(record: &Record<'_>, windows: &[Window]) -> Judged {
     }
     judged.excused = total - unexcused;
     for (place, window) in windows.iter().enumerate().filter(|(_, w)| w.concern.covers(flow)) {
-        judged.outages.push((place, outage(record, &times, window)));
+        let outage = outage(record, &times, window, &windows[place + 1..]);
+        judged.outages.push((place, outage));
     }
     judged
 }
@@ -112,10 +113,15 @@ fn runs(len: usize, is_so: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
     runs
 }
 
-/// How long the flow was out after the window's cause was gone.
-fn outage(record: &Record<'_>, times: &[u32], window: &Window) -> Duration {
+/// How long the flow was out after the window's cause was gone. What is lost when a later window has
+/// begun is that one's.
+fn outage(record: &Record<'_>, times: &[u32], window: &Window, later: &[Window]) -> Duration {
     let Record { flow, sent_ns, .. } = *record;
-    let lost = |place: &usize| times[*place] == 0 && window.excuses(flow, sent_ns[*place]);
+    let next = later.iter().filter(|later| later.concern.covers(flow)).map(Window::from_ns).min();
+    let is_own = |sent_ns: u64| {
+        window.excuses(flow, sent_ns) && next.is_none_or(|next_ns| sent_ns < next_ns)
+    };
+    let lost = |place: &usize| times[*place] == 0 && is_own(sent_ns[*place]);
     let Some(last) = (0..times.len()).rev().find(lost) else {
         return Duration::ZERO;
     };
@@ -170,6 +176,16 @@ mod tests {
         let judged = judged(&missing, &[], &windows);
         assert_eq!((judged.excused, defects(&judged)), (129, vec![]));
         assert_eq!(judged.outages, [(0, Duration::from_millis(300))]);
+    }
+
+    #[test]
+    fn an_outage_ends_where_the_next_begins() {
+        let next = window(Concern::Everybody, 3_500, 4_000);
+        let windows = [window(Concern::Everybody, 2_000, 3_000), next];
+        let missing: Vec<u64> = (201..310).chain(350..430).collect();
+        let judged = judged(&missing, &[], &windows);
+        let millis: Vec<u128> = judged.outages.iter().map(|(_, o)| o.as_millis()).collect();
+        assert_eq!(millis, [100, 300]);
     }
 
     #[test]

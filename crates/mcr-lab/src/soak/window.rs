@@ -64,18 +64,17 @@ impl Window {
     }
 }
 
-/// How long a worker that dies is allowed to be away, when the daemon has replaced so many in its
-/// life: what the daemon holds it back, and a replacement.
+/// For how long the daemon holds back a worker's next start when it has replaced so many in its
+/// life.
 ///
-/// The daemon forgives deaths before a minute of health; this does not, and so is never too short.
-pub(super) fn replacement_limit(restarts: u64) -> Duration {
-    let held_back = match restarts {
+/// It forgives deaths before a minute of health; this does not, and so is never too short.
+pub(super) fn held_back(restarts: u64) -> Duration {
+    match restarts {
         0 => Duration::ZERO,
         more => limits::WORKER_BACKOFF_FIRST
             .saturating_mul(1_u32.checked_shl(more as u32 - 1).unwrap_or(u32::MAX))
             .min(limits::WORKER_BACKOFF_LONGEST),
-    };
-    held_back + limits::SOAK_REPLACEMENT
+    }
 }
 
 #[cfg(test)]
@@ -117,7 +116,6 @@ pub(super) mod tests {
 
     #[test]
     fn repeated_deaths_are_held_back_for_longer() {
-        let held_back = |restarts| replacement_limit(restarts) - limits::SOAK_REPLACEMENT;
         let millis = [0, 1, 2, 3, 7, 8, 60].map(|restarts| held_back(restarts).as_millis());
         assert_eq!(millis, [0, 100, 200, 400, 6_400, 10_000, 10_000]);
     }

@@ -16,7 +16,7 @@ use crate::limits;
 use crate::soak::flows::LINKS;
 use crate::soak::relay::{Relay, signal};
 use crate::soak::schedule::Fault;
-use crate::soak::window::{Concern, replacement_limit};
+use crate::soak::window::Concern;
 
 /// Rules that have nothing to do with the flows come and go, on the same interfaces.
 pub(super) fn change_rules(scene: &mut Scene) -> Result<()> {
@@ -79,8 +79,7 @@ pub(super) fn fill_command_socket(
     // is lost, since its rings hold what comes meanwhile.
     scene.relay.wait_for_rules(1)?;
     if scene.relay.worker(fault.worker)?.pid != Some(pid) {
-        let limit = limits::SOAK_STALL + replacement_limit(worker.restarts);
-        let span = Span { begin_ns, over_ns: begin_ns, limit };
+        let span = Span::of_replacement(begin_ns, &worker, true);
         outcome.announce(fault, Concern::Worker(fault.worker), span);
         scene.deaths += 1;
     }

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::{Outcome, Scene, Span};
 use crate::soak::relay::{signal, wait_for_end};
 use crate::soak::schedule::Fault;
-use crate::soak::window::{Concern, replacement_limit};
+use crate::soak::window::Concern;
 use crate::{limits, wait};
 
 /// SIGKILL: seen at once.
@@ -27,12 +27,9 @@ pub(super) fn stop_worker(scene: &mut Scene, fault: &Fault, outcome: &mut Outcom
 fn lose_worker(scene: &mut Scene, fault: &Fault, outcome: &mut Outcome, how: Signal) -> Result<()> {
     let worker = scene.relay.worker(fault.worker)?;
     let pid = worker.pid.context("a running worker has a process")?;
-    let notice =
-        if how == Signal::SIGSTOP { limits::SOAK_STALL } else { std::time::Duration::ZERO };
-    let limit = notice + replacement_limit(worker.restarts);
     let begin_ns = monotonic_ns();
     signal(pid, how)?;
-    let span = Span { begin_ns, over_ns: begin_ns, limit };
+    let span = Span::of_replacement(begin_ns, &worker, how == Signal::SIGSTOP);
     outcome.announce(fault, Concern::Worker(fault.worker), span);
     scene.deaths += 1;
     wait::until("another process takes the worker's place", limits::SOAK_RECOVERY, || {
