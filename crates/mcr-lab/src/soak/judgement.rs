@@ -113,19 +113,19 @@ fn runs(len: usize, is_so: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
     runs
 }
 
-/// How long the flow was out after the window's cause was gone. What is lost when a later window has
-/// begun is that one's.
+/// How long the flow was out after the window's cause was gone. What is lost when a later window
+/// has begun is that one's.
 fn outage(record: &Record<'_>, times: &[u32], window: &Window, later: &[Window]) -> Duration {
     let Record { flow, sent_ns, .. } = *record;
-    let next = later.iter().filter(|later| later.concern.covers(flow)).map(Window::from_ns).min();
+    let next = later.iter().filter(|later| later.concern.covers(flow)).map(Window::opens_ns).min();
     let is_own = |sent_ns: u64| {
         window.excuses(flow, sent_ns) && next.is_none_or(|next_ns| sent_ns < next_ns)
     };
     let lost = |place: &usize| times[*place] == 0 && is_own(sent_ns[*place]);
-    let Some(last) = (0..times.len()).rev().find(lost) else {
+    let Some(final_loss) = (0..times.len()).rev().find(lost) else {
         return Duration::ZERO;
     };
-    let back = (last..times.len()).find(|place| times[*place] > 0).unwrap_or(last);
+    let back = (final_loss..times.len()).find(|place| times[*place] > 0).unwrap_or(final_loss);
     Duration::from_nanos(sent_ns[back].saturating_sub(window.over_ns))
 }
 

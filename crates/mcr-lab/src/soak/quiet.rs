@@ -22,6 +22,8 @@ pub(super) struct Judge {
     /// When the soak began, in nanoseconds of the monotonic clock.
     pub(super) start_ns: u64,
     /// What the relay held when it had warmed up.
+    warm: Option<Usage>,
+    /// What it held last.
     usage: Option<Usage>,
     /// What the daemon says to have sent for each flow, and in which of its lives.
     counted: (usize, BTreeMap<usize, u64>),
@@ -30,7 +32,7 @@ pub(super) struct Judge {
 impl Judge {
     /// Begins.
     pub(super) fn new(start_ns: u64) -> Self {
-        Self { start_ns, usage: None, counted: (1, BTreeMap::new()) }
+        Self { start_ns, warm: None, usage: None, counted: (1, BTreeMap::new()) }
     }
 
     /// Judges what has happened since the last quiet point, and forgets the windows.
@@ -50,14 +52,14 @@ impl Judge {
         })?;
         wait_for_witnesses(scene)?;
         let sent = self.judge_flows(scene, &mut pause, windows, summary);
-        self.compare_counts(scene, &stats, &sent, windows, summary);
+        summary.findings.extend(self.compare_counts(scene, &stats, &sent, windows));
         self.compare_usage(scene, summary)?;
         check_restarts(scene, summary)?;
         windows.clear();
         Ok(())
     }
 
-    /// What the relay held when it had warmed up.
+    /// What the relay held at the last quiet point.
     pub(super) fn usage(&self) -> Option<&Usage> {
         self.usage.as_ref()
     }
@@ -102,7 +104,7 @@ impl Judge {
     fn tell(&self, finding: &Finding, windows: &[Window]) -> String {
         let Finding { flow, defect, sent_ns: (from, to) } = finding;
         let seconds = |ns: u64| ns.saturating_sub(self.start_ns) as f64 / 1e9;
-        let begun = windows.iter().rev().find(|window| window.from_ns() <= *from);
+        let begun = windows.iter().rev().find(|window| window.opens_ns() <= *from);
         let after = begun.map_or("before any fault of this epoch".to_owned(), |window| {
             format!("after {}, which began at {:.3} s", window.fault, seconds(window.begin_ns))
         });
@@ -121,46 +123,43 @@ impl Judge {
         stats: &Stats,
         sent: &BTreeMap<usize, Sent>,
         windows: &[Window],
-        summary: &mut Summary,
-    ) {
-        let (life, before) = &self.counted;
-        let now: BTreeMap<usize, u64> = scene
-            .flows
-            .iter()
-            .enumerate()
+    ) -> Vec<String> {
+        let now: BTreeMap<usize, u64> = (0..)
+            .zip(&scene.flows)
             .filter_map(|(place, flow)| Some((place, count_of(stats, flow)?)))
             .collect();
+        let (life, before) = std::mem::replace(&mut self.counted, (scene.relay.life, now));
+        let now = &self.counted.1;
+        let mut findings = Vec::new();
         for (place, flow) in scene.flows.iter().enumerate() {
             let concerned = windows.iter().any(|window| window.concern.covers(flow));
-            if concerned || *life != scene.relay.life {
+            if concerned || life != scene.relay.life {
                 continue;
             }
             let offered = sent[&flow.rule].sent_ns.len() as u64;
             let base = before.get(&place).copied().unwrap_or(0);
             let counted = now.get(&place).map(|count| count - base);
             if counted != Some(offered) {
-                summary.findings.push(format!(
+                findings.push(format!(
                     "{flow}: the daemon says to have sent {counted:?} of {offered} that came to it"
                 ));
             }
         }
-        self.counted = (scene.relay.life, now);
+        findings
     }
 
     fn compare_usage(&mut self, scene: &Scene, summary: &mut Summary) -> Result<()> {
-        let relay = &scene.bed.net.relay;
-        let Some(before) = &self.usage else {
-            self.usage = Some(Usage::read(&scene.relay, relay)?);
-            return Ok(());
-        };
-        let mut beyond = Vec::new();
+        let read = || Usage::read(&scene.relay, &scene.bed.net.relay);
+        let mut now = read()?;
+        let warm = self.warm.get_or_insert_with(|| now.clone());
         let came_back = wait::until("the belongings come back", limits::SOAK_USAGE, || {
-            beyond = Usage::read(&scene.relay, relay)?.beyond(before);
-            Ok(beyond.is_empty())
+            now = read()?;
+            Ok(now.beyond(warm).is_empty())
         });
         if came_back.is_err() {
-            summary.findings.extend(beyond);
+            summary.findings.extend(now.beyond(warm));
         }
+        self.usage = Some(now);
         Ok(())
     }
 }
@@ -180,7 +179,7 @@ fn check_restarts(scene: &mut Scene, summary: &mut Summary) -> Result<()> {
         let exits: Vec<_> = workers.iter().map(|worker| worker.last_exit.as_deref()).collect();
         let meant = scene.deaths;
         summary.findings.push(format!(
-            "{restarts} workers were replaced, and {meant} were meant to be; the last ends: {exits:?}"
+            "{restarts} workers were replaced, and {meant} were meant to be; last ends: {exits:?}"
         ));
         scene.deaths = restarts;
     }

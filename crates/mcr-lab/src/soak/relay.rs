@@ -124,7 +124,8 @@ pub(super) fn signal(pid: u32, signal: Signal) -> Result<()> {
 /// Waits until none of the processes runs any more, and says how long that took.
 pub(super) fn wait_for_end(pids: &[u32], timeout: Duration) -> Result<Duration> {
     let begun = Instant::now();
-    let ended = |pid: &u32| has_ended(&fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+    let ended =
+        |pid: &u32| has_ended(fs::read_to_string(format!("/proc/{pid}/stat")).ok().as_deref());
     wait::until("the processes end", timeout, || Ok(pids.iter().all(ended)))
         .with_context(|| format!("of the processes {pids:?} some still run"))?;
     ensure!(begun.elapsed() <= timeout, "the processes {pids:?} took {:?}", begun.elapsed());
@@ -132,9 +133,9 @@ pub(super) fn wait_for_end(pids: &[u32], timeout: Duration) -> Result<Duration> 
 }
 
 /// From `/proc/PID/stat`, where there is one: an orphan may wait for ever to be reaped.
-fn has_ended(stat: &Option<String>) -> bool {
+fn has_ended(stat: Option<&str>) -> bool {
     // The state follows the program's name, which is in parentheses and may hold some.
-    let state = stat.as_ref().and_then(|stat| stat.rsplit_once(") "));
+    let state = stat.and_then(|stat| stat.rsplit_once(") "));
     state.is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
@@ -156,9 +157,9 @@ mod tests {
 
     #[test]
     fn a_zombie_has_ended() {
-        let stat = |state: &str| Some(format!("17 (mcrd (x) y) {state} 1 17 17 0 -1"));
-        assert!(has_ended(&None) && has_ended(&stat("Z")));
-        assert!(!has_ended(&stat("S")) && !has_ended(&stat("T")));
+        let ended = |state| has_ended(Some(&format!("17 (mcrd (x) y) {state} 1 17 17 0 -1")));
+        assert!(has_ended(None) && ended("Z"));
+        assert!(!ended("S") && !ended("T"));
     }
 
     #[test]

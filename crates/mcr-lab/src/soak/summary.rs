@@ -30,7 +30,7 @@ pub(super) struct Summary {
 pub(super) struct Tally {
     /// How often it came.
     pub(super) times: usize,
-    /// Of each announced outage the longest of a flow's, in milliseconds, from the end of its cause.
+    /// Of each announced outage the longest of a flow's: milliseconds from the end of its cause.
     pub(super) outages_ms: Vec<f64>,
 }
 

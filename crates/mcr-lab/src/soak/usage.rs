@@ -77,8 +77,8 @@ impl fmt::Display for Usage {
             format!("{} fds {} KiB", process.descriptors, process.resident_bytes / 1024)
         };
         let processes: Vec<String> = self.processes.iter().map(of).collect();
-        write!(f, "supervisor and workers: {}; ", processes.join(", "))?;
-        write!(f, "{} packet sockets, {} memberships", self.packet_sockets, self.memberships)
+        write!(f, "{}; ", processes.join(", "))?;
+        write!(f, "{} packet sockets, {} groups", self.packet_sockets, self.memberships)
     }
 }
 

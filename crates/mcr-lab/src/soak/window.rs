@@ -51,15 +51,15 @@ pub(super) struct Window {
 impl Window {
     /// Whether the flow may lose a datagram that was sent at that moment.
     pub(super) fn excuses(&self, flow: &Flow, sent_ns: u64) -> bool {
-        self.concern.covers(flow) && (self.from_ns()..=self.until_ns()).contains(&sent_ns)
+        self.concern.covers(flow) && (self.opens_ns()..=self.closes_ns()).contains(&sent_ns)
     }
 
     /// What was sent a little before the fault may still have been under way in it.
-    pub(super) fn from_ns(&self) -> u64 {
+    pub(super) fn opens_ns(&self) -> u64 {
         self.begin_ns.saturating_sub(limits::SOAK_UNDER_WAY.as_nanos() as u64)
     }
 
-    fn until_ns(&self) -> u64 {
+    fn closes_ns(&self) -> u64 {
         self.over_ns + self.limit.as_nanos() as u64
     }
 }
