@@ -39,7 +39,7 @@ impl Retained {
         self.cores.get(&worker)
     }
 
-    /// What a rule had counted in workers that are dead, or before it was pending.
+    /// What a rule had counted in workers that are dead.
     pub(crate) fn rule(&self, id: RuleId) -> Option<&RuleTally> {
         self.rules.get(&id)
     }
@@ -47,11 +47,6 @@ impl Retained {
     /// The rule is not declared any more.
     pub(crate) fn forget_rule(&mut self, id: RuleId) {
         self.rules.remove(&id);
-    }
-
-    /// What a rule has counted so far, before the workers give its record up.
-    pub(crate) fn keep_rule(&mut self, id: RuleId, tally: &RuleTally) {
-        self.rules.entry(id).or_default().add(tally);
     }
 
     /// What a worker that died had counted.
@@ -85,7 +80,7 @@ impl Retained {
                 && tally.packets > 0
             {
                 tally.name_undecided();
-                self.keep_rule(declared.id, &tally);
+                self.rules.entry(declared.id).or_default().add(&tally);
             }
         }
     }
