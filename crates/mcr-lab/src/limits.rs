@@ -258,6 +258,10 @@ pub const SOAK_STOP: Duration = Duration::from_secs(2);
 /// How long workers may outlive their supervisor.
 pub const SOAK_ORPHANS: Duration = Duration::from_secs(1);
 
+/// A sender that runs so much later than it wanted was held up by the machine: half of what makes
+/// the supervisor give a worker up.
+pub const SOAK_HELD_UP: Duration = Duration::from_millis(750 / 2);
+
 /// Nothing may be lost of what is sent after a daemon has said that it is ready: a moment for its
 /// words to be read.
 pub const SOAK_START: Duration = Duration::from_millis(1);

@@ -67,7 +67,7 @@ impl Span {
 impl Outcome {
     fn announce(&mut self, fault: &Fault, concern: Concern, span: Span) {
         let Span { begin_ns, over_ns, limit } = span;
-        let (fault, kind) = (fault.to_string(), fault.kind);
+        let (fault, kind) = (fault.to_string(), Some(fault.kind));
         self.windows.push(Window { fault, kind, concern, begin_ns, over_ns, limit });
     }
 }

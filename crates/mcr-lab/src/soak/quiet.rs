@@ -11,9 +11,9 @@ use super::faults::Scene;
 use super::flows::Flow;
 use super::judgement::{Finding, Record, judge};
 use super::summary::Summary;
-use super::traffic::{Pause, Sent, Traffic};
+use super::traffic::{HeldUp, Pause, Sent, Traffic};
 use super::usage::Usage;
-use super::window::Window;
+use super::window::{Concern, Window, held_back};
 use crate::{identity, limits, wait};
 
 /// The judge, with what must be remembered from one quiet point to the next.
@@ -51,10 +51,14 @@ impl Judge {
             identity::stats(&scene.relay.daemon)
         })?;
         wait_for_witnesses(scene)?;
+        let held_up = pause.take_held_up();
+        summary.held_up += held_up.len();
+        windows.extend(held_up.iter().map(|held_up| window_of(held_up, scene.deaths)));
+        windows.sort_by_key(|window| window.begin_ns);
         let sent = self.judge_flows(scene, &mut pause, windows, summary);
         summary.findings.extend(self.compare_counts(scene, &stats, &sent, windows));
         self.compare_usage(scene, summary)?;
-        check_restarts(scene, summary)?;
+        check_restarts(scene, held_up.len() as u64, summary)?;
         windows.clear();
         Ok(())
     }
@@ -93,8 +97,8 @@ impl Judge {
             }
         }
         for (window, outage) in windows.iter().zip(outages) {
-            if let Some(outage) = outage {
-                summary.note_outage(window.kind, outage);
+            if let (Some(kind), Some(outage)) = (window.kind, outage) {
+                summary.note_outage(kind, outage);
             }
         }
         sent
@@ -171,18 +175,33 @@ fn count_of(stats: &Stats, flow: &Flow) -> Option<u64> {
     stats.rules.iter().flat_map(|rule| &rule.outputs).find(|o| o.to == to).map(|o| o.sent)
 }
 
-/// No worker may have been replaced but for the faults that asked for it.
-fn check_restarts(scene: &mut Scene, summary: &mut Summary) -> Result<()> {
+/// The machine's own fault: a worker that it did not let run may have been taken for a silent one.
+fn window_of(held_up: &HeldUp, deaths: u64) -> Window {
+    let HeldUp { worker, from_ns, to_ns } = *held_up;
+    let millis = (to_ns - from_ns) / 1_000_000;
+    Window {
+        fault: format!("the machine held the core of worker {worker} up for {millis} ms"),
+        kind: None,
+        concern: Concern::Worker(worker),
+        begin_ns: from_ns,
+        over_ns: to_ns,
+        limit: limits::SOAK_STALL + limits::SOAK_REPLACEMENT + held_back(deaths),
+    }
+}
+
+/// No worker may have been replaced but for the faults that asked for it, or because the machine
+/// did not let it run.
+fn check_restarts(scene: &mut Scene, held_up: u64, summary: &mut Summary) -> Result<()> {
     let workers = scene.relay.workers()?;
     let restarts: u64 = workers.iter().map(|worker| worker.restarts).sum();
-    if restarts != scene.deaths {
+    if !(scene.deaths..=scene.deaths + held_up).contains(&restarts) {
         let exits: Vec<_> = workers.iter().map(|worker| worker.last_exit.as_deref()).collect();
         let meant = scene.deaths;
         summary.findings.push(format!(
             "{restarts} workers were replaced, and {meant} were meant to be; last ends: {exits:?}"
         ));
-        scene.deaths = restarts;
     }
+    scene.deaths = restarts;
     Ok(())
 }
 

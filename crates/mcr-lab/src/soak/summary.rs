@@ -19,6 +19,8 @@ pub(super) struct Summary {
     pub(super) offered: u64,
     /// Of them lost within announced windows.
     pub(super) excused: u64,
+    /// How often the machine did not let a sender, and so perhaps a worker, run for long.
+    pub(super) held_up: usize,
     /// The faults by kind.
     pub(super) kinds: BTreeMap<Kind, Tally>,
     /// What should not be, a sentence each; none if all is well.
@@ -68,6 +70,10 @@ impl Summary {
             "\n   seed {seed}: {faults} faults in {seconds:.0} s; of {offered} datagrams {excused} \
              were lost in announced outages, which are counted from the end of their cause",
         );
+        if self.held_up > 0 {
+            let times = self.held_up;
+            let _ = writeln!(text, "   The machine itself held a core up {times} times.");
+        }
         text
     }
 }

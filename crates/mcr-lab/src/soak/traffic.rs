@@ -34,10 +34,29 @@ impl Sent {
     }
 }
 
+/// A time in which the machine did not let a sender run, nor, as it is to be feared, the worker of
+/// its core; nanoseconds of the monotonic clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HeldUp {
+    /// The worker.
+    pub(super) worker: usize,
+    /// When the sender wanted to run.
+    pub(super) from_ns: u64,
+    /// When it did.
+    pub(super) to_ns: u64,
+}
+
+/// What one sender writes down.
+#[derive(Debug, Default)]
+struct Book {
+    sent: Vec<Sent>,
+    held_up: Vec<HeldUp>,
+}
+
 /// The senders, one a core. Dropped: stopped.
 #[derive(Debug)]
 pub(super) struct Traffic {
-    senders: Vec<Arc<Mutex<Vec<Sent>>>>,
+    senders: Vec<Arc<Mutex<Book>>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<()>>>,
 }
@@ -45,7 +64,7 @@ pub(super) struct Traffic {
 /// Traffic that stands still, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Pause<'a> {
-    senders: Vec<MutexGuard<'a, Vec<Sent>>>,
+    senders: Vec<MutexGuard<'a, Book>>,
 }
 
 impl Pause<'_> {
@@ -53,7 +72,12 @@ impl Pause<'_> {
     pub(super) fn rule(&mut self, rule: usize) -> &mut Sent {
         // Rules are dealt out in turns.
         let senders = self.senders.len();
-        &mut self.senders[rule % senders][rule / senders]
+        &mut self.senders[rule % senders].sent[rule / senders]
+    }
+
+    /// Times in which the machine held a sender up, since this was last asked.
+    pub(super) fn take_held_up(&mut self) -> Vec<HeldUp> {
+        self.senders.iter_mut().flat_map(|sender| std::mem::take(&mut sender.held_up)).collect()
     }
 }
 
@@ -70,14 +94,15 @@ impl Traffic {
                 .filter(|(rule, _)| rule % cores.len() == place)
                 .map(|(number, rule)| Stream::new(number as u32, rule))
                 .collect();
-            let sent = Arc::new(Mutex::new(vec![Sent::default(); streams.len()]));
-            let (shared, stop) = (Arc::clone(&sent), Arc::clone(&traffic.stop));
+            let sent = vec![Sent::default(); streams.len()];
+            let book = Arc::new(Mutex::new(Book { sent, held_up: Vec::new() }));
+            let (shared, stop) = (Arc::clone(&book), Arc::clone(&traffic.stop));
             let thread = source.spawn_thread("soak sender", move || {
                 pin_to_core(core)?;
-                run(streams, &shared, &stop);
+                run(place, streams, &shared, &stop);
                 Ok(())
             })?;
-            traffic.senders.push(sent);
+            traffic.senders.push(book);
             traffic.threads.push(thread);
         }
         Ok(traffic)
@@ -110,7 +135,7 @@ impl Drop for Traffic {
 }
 
 /// What a sender holds is whole between two statements that cannot panic.
-fn lock(sender: &Mutex<Vec<Sent>>) -> MutexGuard<'_, Vec<Sent>> {
+fn lock(sender: &Mutex<Book>) -> MutexGuard<'_, Book> {
     sender.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -125,7 +150,7 @@ struct Stream {
 
 /// Sends one datagram of each stream in every interval. One that comes late is not made up for: a
 /// burst would be lost by the test bed.
-fn run(mut streams: Vec<Stream>, sent: &Mutex<Vec<Sent>>, stop: &AtomicBool) {
+fn run(worker: usize, mut streams: Vec<Stream>, book: &Mutex<Book>, stop: &AtomicBool) {
     let mut next = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();
@@ -133,9 +158,16 @@ fn run(mut streams: Vec<Stream>, sent: &Mutex<Vec<Sent>>, stop: &AtomicBool) {
             thread::sleep(next - now);
             continue;
         }
-        next = now.max(next) + limits::SOAK_INTERVAL;
-        let mut sent = lock(sent);
-        for (stream, sent) in streams.iter_mut().zip(sent.iter_mut()) {
+        let late = now - next;
+        let to_ns = monotonic_ns();
+        let mut book = lock(book);
+        // Not before: a pause of the soak's own is no delay.
+        next = next.max(Instant::now()) + limits::SOAK_INTERVAL;
+        if late >= limits::SOAK_HELD_UP {
+            let from_ns = to_ns.saturating_sub(late.as_nanos() as u64);
+            book.held_up.push(HeldUp { worker, from_ns, to_ns });
+        }
+        for (stream, sent) in streams.iter_mut().zip(&mut book.sent) {
             stream.send(sent);
         }
     }

@@ -36,8 +36,8 @@ impl Concern {
 pub(super) struct Window {
     /// The fault in words.
     pub(super) fault: String,
-    /// Its kind.
-    pub(super) kind: Kind,
+    /// Its kind; `None` for a fault of the machine's own.
+    pub(super) kind: Option<Kind>,
     /// Who may lose.
     pub(super) concern: Concern,
     /// When the fault began.
@@ -85,7 +85,7 @@ pub(super) mod tests {
     pub(in super::super) fn window(concern: Concern, begin_ms: u64, over_ms: u64) -> Window {
         Window {
             fault: "#1 link-down out1".into(),
-            kind: Kind::LinkDown,
+            kind: Some(Kind::LinkDown),
             concern,
             begin_ns: begin_ms * 1_000_000,
             over_ns: over_ms * 1_000_000,
