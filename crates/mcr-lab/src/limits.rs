@@ -233,6 +233,9 @@ pub const SOAK_CALM: Range<Duration> = Duration::from_millis(200)..Duration::fro
 /// the interfaces, and than a tick of the supervisor's.
 pub const SOAK_HOLD: Range<Duration> = Duration::from_millis(10)..Duration::from_millis(900);
 
+/// Of so many faults one is followed by the next while the relay still recovers.
+pub const SOAK_ONE_IS_HASTY: usize = 4;
+
 /// How long a datagram may be on its way to the rings and out of them, on a busy machine: what was
 /// sent this long before a fault may still be lost by it.
 pub const SOAK_UNDER_WAY: Duration = Duration::from_millis(250);
@@ -312,9 +315,14 @@ pub const SOAK_USAGE: Duration = Duration::from_secs(5);
 /// places each, and which groups share one depends on their order of coming.
 pub const SOAK_DESCRIPTORS: usize = 4;
 
-/// Bytes by which a process may have grown: what its allocator keeps of the largest answers and of
-/// the widest rule.
-pub const SOAK_GROWTH_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes by which the supervisor may have grown: what its allocator keeps of the largest answers
+/// and of the widest rule.
+pub const SOAK_SUPERVISOR_GROWTH_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Bytes by which a worker may have grown: the 17 MiB of its forwarding table, which are there from
+/// its start, but become resident with the places that keys are put in, by huge pages perhaps; and
+/// what its allocator keeps.
+pub const SOAK_WORKER_GROWTH_BYTES: u64 = (17 + 1) * 1024 * 1024;
 
 /// Lines of the daemon's log shown after a failure.
 pub const SOAK_LOG_LINES: usize = 60;

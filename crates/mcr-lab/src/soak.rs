@@ -104,7 +104,8 @@ fn conclude(options: &Options, summary: &Summary) -> Result<ExitCode> {
 fn soak(options: &Options, seed: u64, interrupt: &Interrupt) -> Result<Summary> {
     let mut soak = Soak::begin(options, seed)?;
     let endured = soak.endure(options.duration, interrupt);
-    if endured.is_err() || !soak.summary.findings.is_empty() {
+    let interrupted = endured.as_ref().is_err_and(anyhow::Error::is::<Interrupted>);
+    if !interrupted && (endured.is_err() || !soak.summary.findings.is_empty()) {
         soak.show_log();
     }
     endured?;
@@ -153,23 +154,25 @@ impl Soak {
         let start = Instant::now();
         interrupt.pause(limits::SOAK_WARM_UP)?;
         self.be_quiet(start)?;
-        let mut faults = 0;
+        let (mut faults, mut hasty) = (0, false);
         while start.elapsed() < duration {
             let fault = self.schedule.next();
             let last_of_life = fault.kind.restarts_the_supervisor();
             // What a daemon has counted and holds is looked at before it goes.
-            if faults == limits::SOAK_FAULTS_TO_QUIET || (last_of_life && faults > 0) {
+            if faults == limits::SOAK_FAULTS_TO_QUIET || (last_of_life && faults > 0 && !hasty) {
+                self.scene.wait_until_flowing()?;
                 self.be_quiet(start)?;
-                faults = 0;
+                (faults, hasty) = (0, false);
             }
-            interrupt.pause(fault.calm)?;
+            interrupt.pause(if hasty { Duration::ZERO } else { fault.calm })?;
             println!("{:>8.3} s  {fault}", start.elapsed().as_secs_f64());
             let outcome = self.scene.strike(&fault)?;
             self.summary.count(fault.kind);
             self.summary.findings.extend(outcome.findings);
             self.windows.extend(outcome.windows);
-            faults += 1;
+            (faults, hasty) = (faults + 1, fault.hasty);
         }
+        self.scene.wait_until_flowing()?;
         interrupt.pause(limits::SOAK_CALM.end)?;
         self.be_quiet(start)?;
         self.summary.seconds = start.elapsed().as_secs_f64();

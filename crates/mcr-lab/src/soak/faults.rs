@@ -73,7 +73,7 @@ impl Outcome {
 }
 
 impl Scene {
-    /// Carries a fault out, and waits until the relay has recovered.
+    /// Carries a fault out, and waits until the relay has recovered, unless it is a hasty one.
     pub(super) fn strike(&mut self, fault: &Fault) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let begin_ns = monotonic_ns();
@@ -82,11 +82,16 @@ impl Scene {
             // Nobody is concerned; what is lost all the same is found beside it.
             outcome.announce(fault, Concern::Nobody, Span::until_now(begin_ns, Duration::ZERO));
         }
-        self.wait_until_flowing().with_context(|| format!("after {fault}"))?;
+        if !fault.hasty {
+            self.wait_until_flowing().with_context(|| format!("after {fault}"))?;
+        }
         Ok(outcome)
     }
 
     fn carry_out(&mut self, fault: &Fault, outcome: &mut Outcome) -> Result<()> {
+        if fault.kind.needs_a_whole_relay() {
+            self.wait_until_flowing().context("before it")?;
+        }
         match fault.kind {
             Kind::KillWorker => processes::kill_worker(self, fault, outcome),
             Kind::StopWorker => processes::stop_worker(self, fault, outcome),
@@ -107,7 +112,7 @@ impl Scene {
     }
 
     /// Waits until the relay is whole and something sent after that has come to every witness.
-    fn wait_until_flowing(&self) -> Result<()> {
+    pub(super) fn wait_until_flowing(&self) -> Result<()> {
         self.relay.wait_until_healthy()?;
         let since = monotonic_ns();
         let mut silent = None;

@@ -54,6 +54,11 @@ impl Kind {
         if self.restarts_the_supervisor() { 1 } else { 2 }
     }
 
+    /// Whether more is looked at than losses, which only a relay that has recovered does right.
+    pub(super) fn needs_a_whole_relay(self) -> bool {
+        matches!(self, Self::AddressChanged | Self::Reload | Self::FullCommandSocket)
+    }
+
     /// Whether another supervisor serves afterwards.
     pub(super) fn restarts_the_supervisor(self) -> bool {
         matches!(self, Self::KillSupervisor | Self::EndSupervisor)
@@ -81,24 +86,27 @@ pub(super) struct Fault {
     pub(super) hold: Duration,
     /// On which link.
     pub(super) link: Link,
-    /// In which worker, modulo their number.
+    /// In which worker.
     pub(super) worker: usize,
+    /// Whether the next one comes at once, while the relay is still recovering.
+    pub(super) hasty: bool,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { number, kind, hold, link, worker, .. } = self;
+        let Self { number, kind, hold, link, worker, hasty, .. } = self;
         write!(f, "#{number} {kind}")?;
         match kind {
             Kind::KillWorker | Kind::StopWorker | Kind::FullCommandSocket => {
-                write!(f, " {worker}")
+                write!(f, " {worker}")?;
             }
             Kind::LinkDown | Kind::CarrierLost | Kind::LinkGone | Kind::LinkRenamed => {
-                write!(f, " {link} for {} ms", hold.as_millis())
+                write!(f, " {link} for {} ms", hold.as_millis())?;
             }
-            Kind::AddressChanged | Kind::MtuChanged => write!(f, " {link}"),
-            _ => Ok(()),
+            Kind::AddressChanged | Kind::MtuChanged => write!(f, " {link}")?,
+            _ => {}
         }
+        f.write_str(if *hasty { ", and at once" } else { "" })
     }
 }
 
@@ -141,6 +149,7 @@ impl Schedule {
             hold: millis(random, limits::SOAK_HOLD),
             link: Link::all().nth(random.below(2 * usize::from(LINKS))).expect("so many are"),
             worker: random.below(self.workers),
+            hasty: random.below(limits::SOAK_ONE_IS_HASTY) == 0,
         }
     }
 }
@@ -193,8 +202,11 @@ mod tests {
             hold: Duration::from_millis(312),
             link: Link::Egress(1),
             worker: 1,
+            hasty: false,
         };
         assert_eq!(fault.to_string(), "#4 link-down out1 for 312 ms");
         assert_eq!(Fault { kind: Kind::KillWorker, ..fault }.to_string(), "#4 kill-worker 1");
+        let hasty = Fault { kind: Kind::Reload, hasty: true, ..fault };
+        assert_eq!(hasty.to_string(), "#4 reload, and at once");
     }
 }

@@ -45,15 +45,15 @@ impl Usage {
     pub(super) fn beyond(&self, before: &Self) -> Vec<String> {
         let mut findings = Vec::new();
         for (place, (now, before)) in self.processes.iter().zip(&before.processes).enumerate() {
-            let name = match place {
-                0 => "the supervisor".into(),
-                worker => format!("worker {}", worker - 1),
+            let (name, growth_bytes) = match place {
+                0 => ("the supervisor".into(), limits::SOAK_SUPERVISOR_GROWTH_BYTES),
+                worker => (format!("worker {}", worker - 1), limits::SOAK_WORKER_GROWTH_BYTES),
             };
             if now.descriptors > before.descriptors + limits::SOAK_DESCRIPTORS {
                 let (now, before) = (now.descriptors, before.descriptors);
                 findings.push(format!("{name} has {now} descriptors, and had {before}"));
             }
-            if now.resident_bytes > before.resident_bytes + limits::SOAK_GROWTH_BYTES {
+            if now.resident_bytes > before.resident_bytes + growth_bytes {
                 let [now, before] = [now, before].map(|process| process.resident_bytes / 1024);
                 findings.push(format!("{name} has {now} KiB in memory, and had {before}"));
             }
@@ -103,7 +103,7 @@ mod tests {
     fn who_came_back_is_not_named() {
         let mut now = usage();
         now.processes[0].descriptors -= 1;
-        now.processes[0].resident_bytes += limits::SOAK_GROWTH_BYTES;
+        now.processes[0].resident_bytes += limits::SOAK_SUPERVISOR_GROWTH_BYTES;
         now.processes[1].descriptors += limits::SOAK_DESCRIPTORS;
         assert_eq!(now.beyond(&usage()), Vec::<String>::new());
     }
@@ -112,14 +112,14 @@ mod tests {
     fn who_did_not_is_named_with_both_figures() {
         let mut now = usage();
         now.processes[0].descriptors = 90;
-        now.processes[2].resident_bytes *= 2;
+        now.processes[2].resident_bytes *= 4;
         now.packet_sockets = 8;
         now.memberships = 19;
         assert_eq!(
             now.beyond(&usage()),
             [
                 "the supervisor has 90 descriptors, and had 40",
-                "worker 1 has 18432 KiB in memory, and had 9216",
+                "worker 1 has 36864 KiB in memory, and had 9216",
                 "there are 8 packet sockets, and were 6",
                 "there are 19 memberships, and were 20",
             ]

@@ -25,8 +25,12 @@ pub(super) fn stop_worker(scene: &mut Scene, fault: &Fault, outcome: &mut Outcom
 }
 
 fn lose_worker(scene: &mut Scene, fault: &Fault, outcome: &mut Outcome, how: Signal) -> Result<()> {
-    let worker = scene.relay.worker(fault.worker)?;
-    let pid = worker.pid.context("a running worker has a process")?;
+    let mut worker = scene.relay.worker(fault.worker)?;
+    wait::until("the worker has a process", limits::SOAK_RECOVERY, || {
+        worker = scene.relay.worker(fault.worker)?;
+        Ok(worker.pid.is_some())
+    })?;
+    let pid = worker.pid.context("it has been waited for")?;
     let begin_ns = monotonic_ns();
     signal(pid, how)?;
     let span = Span::of_replacement(begin_ns, &worker, how == Signal::SIGSTOP);
