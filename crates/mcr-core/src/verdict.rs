@@ -88,8 +88,8 @@ counted! {
         NoRoute = "no_route", "The kernel has no route to the destination by that interface.";
         TooLong = "too_long", "The datagram is longer than the path takes.";
         Denied = "denied", "A local firewall rule or policy refused it.";
-        WorkerDied = "worker_died", "Its worker died before it could say whether it was sent.";
         Other = "other", "The kernel refused for another reason.";
+        Abandoned = "abandoned", "The worker died before it could say whether it was sent.";
     }
 }
 

@@ -46,12 +46,11 @@ impl RuleTally {
         }
     }
 
-    /// Copies of which a dead worker has not said what became of them.
-    pub(crate) fn name_undecided(&mut self) {
+    /// Names the copies that the worker, now dead, had not counted as sent or failed.
+    pub(crate) fn close_account(&mut self) {
         for output in &mut self.outputs {
-            let ended = output.sent + output.errors.iter().sum::<u64>();
-            let unsaid = self.packets.saturating_sub(ended);
-            output.errors[EgressError::WorkerDied.index()] += unsaid;
+            let known = output.sent + output.errors.iter().sum::<u64>();
+            output.errors[EgressError::Abandoned.index()] += self.packets.saturating_sub(known);
         }
     }
 }

@@ -69,17 +69,14 @@ impl Retained {
             }
         }
         self.read_early.insert(worker, read_early);
-        name_undecided(&mut stats);
-        let sum = self.core_mut(worker);
-        sum.add(&stats);
-        // A batch that was taken from its ring, but of which no more was counted, died with it.
-        sum.received = sum.received.max(sum.frames_read);
-        sum.kernel_drops = sum.received - sum.frames_read;
+        let core = self.core_mut(worker);
+        core.add(&stats);
+        close_account(core);
         for declared in rules {
             if let Some(mut tally) = reading::rule(ledger, declared)
                 && tally.packets > 0
             {
-                tally.name_undecided();
+                tally.close_account();
                 self.rules.entry(declared.id).or_default().add(&tally);
             }
         }
@@ -170,16 +167,14 @@ fn add_abandoned_ring(stats: &mut CoreStats, ring: &RingTally) -> u64 {
     read_early
 }
 
-/// A worker may die within a batch, when it has counted what came in and not yet what became of it.
-fn name_undecided(stats: &mut CoreStats) {
-    let decided = stats.matched + stats.drops.values().sum::<u64>();
-    let undecided = stats.datagrams.saturating_sub(decided);
-    // As if they had not been read: then they are among those dropped with the ring.
-    stats.datagrams -= undecided;
-    stats.frames_read = stats.frames_read.saturating_sub(undecided);
-    let ended = stats.sent + stats.errors.values().sum::<u64>();
-    let unsaid = stats.copies.saturating_sub(ended);
-    *stats.errors.entry(EgressError::WorkerDied.name().to_owned()).or_default() += unsaid;
+/// A worker that dies within a batch has counted some of it and not the rest. What it said nothing
+/// about yet gets its name here, so that the account of the dead is closed.
+fn close_account(stats: &mut CoreStats) {
+    let open = stats.unaccounted();
+    stats.kernel_drops = stats.kernel_drops.saturating_add_signed(open.received);
+    stats.datagrams = stats.datagrams.saturating_add_signed(-open.datagrams);
+    let abandoned = stats.errors.entry(EgressError::Abandoned.name().into()).or_default();
+    *abandoned = abandoned.saturating_add_signed(open.copies);
 }
 
 #[cfg(test)]
