@@ -16,8 +16,6 @@ use crate::resources::devices::Passages;
 use crate::resources::exclusion::Exclusions;
 use crate::resources::{Addresses, Refusal};
 use crate::state::State;
-use crate::stats::reading::RuleTally;
-use crate::stats::report;
 use crate::workers::Workers;
 
 impl State {
@@ -127,9 +125,7 @@ impl State {
     /// Takes over what a dead worker had counted.
     pub(crate) fn keep_counters(&mut self, worker: WorkerId, ledger: &LedgerReader) {
         let rings = self.holdings.ingresses.rings();
-        // A pending rule's counters have been taken over.
-        let routed = self.rules.iter().filter(|rule| self.holdings.route(rule.id).is_some());
-        self.retained.keep_worker(worker, ledger, rings, routed);
+        self.retained.keep_worker(worker, ledger, rings, self.rules.iter());
     }
 
     /// Gives back the ledgers' places of rings that every worker has closed by now.
@@ -273,12 +269,6 @@ impl State {
         let old = self.holdings.route(id).cloned();
         if old == new {
             return;
-        }
-        if let (Some(declared), Some(_), None) = (declared, &old, &new) {
-            // The workers give the record up; what it says must not be lost to the operator.
-            let mut tally = RuleTally::default();
-            report::add_live(declared, workers, &mut tally);
-            self.retained.keep_rule(id, &tally);
         }
         let wanted = new.as_ref().map(|route| route.key);
         let change = match new {

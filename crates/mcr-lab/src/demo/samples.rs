@@ -50,6 +50,7 @@ fn arrivals(output: Output) -> Arrivals {
         next_sequence: SENT,
         latency,
         origins: BTreeSet::from([SocketAddr::new(output.relay_address(), 40_000)]),
+        last_origin: Some(SocketAddr::new(output.relay_address(), 40_000)),
         ttls: BTreeSet::from([64]),
     };
     Arrivals { output, stream, strays: 0, socket_drops: 0 }
