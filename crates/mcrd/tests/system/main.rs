@@ -11,6 +11,7 @@ mod configuration;
 mod control;
 mod directions;
 mod egress;
+mod ending;
 mod exclusive;
 mod fanout;
 mod fixture;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     suite = configuration::trials(suite);
     suite = reload::trials(suite);
     suite = lifecycle::trials(suite);
+    suite = ending::trials(suite);
     suite = service_manager::trials(suite);
     suite = rules::trials(suite);
     suite = startup::trials(suite);
