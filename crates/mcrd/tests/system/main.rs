@@ -17,6 +17,7 @@ mod fanout;
 mod fixture;
 mod frames;
 mod lifecycle;
+mod limits;
 mod load;
 mod losses;
 mod membership;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     suite = exclusive::trials(suite);
     suite = steering::trials(suite);
     suite = control::trials(suite);
+    suite = limits::trials(suite);
     suite = client::trials(suite);
     suite = configuration::trials(suite);
     suite = reload::trials(suite);
