@@ -1,6 +1,9 @@
-//! The configuration file: TOML, for now only `[[rule]]` tables.
+//! The configuration file: TOML, `[[rule]]` tables and how the work is divided.
 //!
 //! ```toml
+//! [steering]
+//! mode = "hash"
+//!
 //! [[rule]]
 //! name = "video"
 //! input = "239.1.1.1:5000@eth0"
@@ -12,6 +15,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use mcr_core::rule::Rule;
+use mcr_core::steering::Steering;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -22,6 +26,8 @@ use crate::rule::{Key, OutputSpec, RuleSpec, source_address};
 pub struct Config {
     /// The rules, in the order of the file, each valid by itself.
     pub rules: Vec<ConfiguredRule>,
+    /// How frames are divided among the workers, where it says so.
+    pub steering: Option<Steering>,
 }
 
 /// A rule and where it stands.
@@ -64,7 +70,12 @@ impl Config {
             })?;
             Ok(ConfiguredRule { rule, line: lines.number_at(place.start) })
         });
-        Ok(Self { rules: rules.collect::<Result<_, _>>()? })
+        let rules = rules.collect::<Result<_, _>>()?;
+        let steering = file.steering.map(|table| {
+            let mode = table.mode.get_ref().parse();
+            mode.map_err(|cause| error(Some(table.mode.span()), format!("mode: {cause}")))
+        });
+        Ok(Self { rules, steering: steering.transpose()? })
     }
 }
 
@@ -72,8 +83,15 @@ impl Config {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    steering: Option<SteeringTable>,
     #[serde(default)]
     rule: Vec<Spanned<RuleTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SteeringTable {
+    mode: Spanned<String>,
 }
 
 /// A [`RuleSpec`] whose parts know where they stand.
@@ -167,6 +185,8 @@ exclusive = true
         assert_eq!(v6.rule.outputs[0].options.dscp, 46);
         assert_eq!((video.rule.exclusive, v6.rule.exclusive), (false, true));
         assert_eq!(Config::parse("", "mcr.toml").unwrap(), Config::default());
+        let by_hash = Config::parse("[steering]\nmode = \"hash\"", "mcr.toml").unwrap();
+        assert_eq!(by_hash.steering, Some(Steering::Hash));
     }
 
     #[test]
@@ -206,8 +226,12 @@ exclusive = true
              only digits"
         );
         assert_eq!(
-            error("[[rule]]", "[steering]\n[[rule]]"),
-            "mcr.toml:2: unknown field `steering`, expected `rule`"
+            error("[[rule]]", "[sterling]\n[[rule]]"),
+            "mcr.toml:2: unknown field `sterling`, expected `steering` or `rule`"
+        );
+        assert_eq!(
+            error("[[rule]]", "[steering]\nmode = \"dice\"\n[[rule]]"),
+            "mcr.toml:3: mode: \"dice\" is none of cpu, hash"
         );
     }
 

@@ -10,9 +10,11 @@ mod stats;
 mod tests;
 
 pub use crate::worker::launch::Mechanism;
+pub use mcr_core::steering::Steering;
+
 pub use answer::{
-    Added, Answer, Removed, RuleState, RuleStatus, Rules, Version, WorkerState, WorkerStatus,
-    Workers,
+    Added, Answer, Reloaded, Removed, RuleState, RuleStatus, Rules, Version, WorkerState,
+    WorkerStatus, Workers,
 };
 pub use error::{ErrorBody, ErrorCode};
 pub use request::{Command, RefusedRequest, Request, RuleReference};

@@ -77,6 +77,8 @@ pub enum WorkerCommand {
         #[serde(with = "wire::rule_id")]
         id: RuleId,
     },
+    /// Nothing: the change to this generation is another worker's.
+    Pass,
     /// The full set of routes follows; relay by the present one until it is whole.
     SyncBegin,
     /// Some of that set.

@@ -19,6 +19,7 @@ pub mod route;
 pub mod rule;
 pub mod rule_set;
 pub mod slots;
+pub mod steering;
 pub mod table;
 pub mod verdict;
 pub mod wire;

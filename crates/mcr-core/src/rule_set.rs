@@ -1,6 +1,7 @@
 //! The desired rules together: what each says of the others, its id and its counter slots.
 
 mod cycle;
+mod difference;
 mod refused;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use crate::limits;
 use crate::rule::{InputKey, Rule, RuleName};
 use crate::slots::Slots;
 
+pub use difference::{Difference, RefusedAt};
 pub use refused::{Cycle, Refused};
 
 /// A rule that the set took in.

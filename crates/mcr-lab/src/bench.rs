@@ -15,7 +15,7 @@ mod idle;
 mod isolation;
 mod machine;
 mod measure;
-mod memory;
+pub(crate) mod memory;
 mod pacer;
 mod peers;
 mod progress;

@@ -60,6 +60,22 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Like [`Daemon::start`], with these variables in its environment.
+    pub fn start_in_environment(
+        namespace: &Namespace,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
+        let directory = TempDir::with_prefix("mcr-lab-")?;
+        let mut command = Command::new(program::mcrd()?);
+        command.envs(environment.iter().copied()).args(arguments);
+        let control_path = directory.path().join("control.sock");
+        let mut daemon = Self::spawn_command(command, namespace, &control_path)?;
+        daemon.directory = Some(directory);
+        daemon.wait_until_ready(limits::DAEMON_READY)?;
+        Ok(daemon)
+    }
+
     /// Like [`Daemon::start`], with a control path of the test's choice.
     pub fn start_at(
         namespace: &Namespace,
@@ -79,7 +95,16 @@ impl Daemon {
         arguments: &[&str],
     ) -> Result<Self> {
         let mut command = Command::new(program);
-        command.arg("--control").arg(control_path).args(arguments);
+        command.args(arguments);
+        Self::spawn_command(command, namespace, control_path)
+    }
+
+    fn spawn_command(
+        mut command: Command,
+        namespace: &Namespace,
+        control_path: &Path,
+    ) -> Result<Self> {
+        command.arg("--control").arg(control_path);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = namespace.spawn(command).context("starting mcrd")?;
         let log = Log::follow(child.stderr.take().context("mcrd's standard error is piped")?)?;

@@ -6,7 +6,7 @@
 mod console;
 mod findings;
 mod hold;
-mod interrupt;
+
 mod kernel_alone;
 mod relaying;
 #[cfg(test)]
@@ -21,10 +21,10 @@ use clap::value_parser;
 use nix::unistd::geteuid;
 
 use crate::daemon::Daemon;
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::user_namespace::{become_root_in_user_namespace, require_namespaces};
 use crate::{limits, payload, program};
 use findings::findings;
-use interrupt::{Interrupt, Interrupted};
 use kernel_alone::KernelAlone;
 use stage::Stage;
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Parser;
 use mcr_lab::calibrate::{Calibration, calibrate};
 use mcr_lab::user_namespace::become_root_in_user_namespace;
-use mcr_lab::{bench, demo};
+use mcr_lab::{bench, demo, soak};
 
 /// Makes networks, traffic and measurements for MCR, all by itself.
 #[derive(Parser)]
@@ -19,6 +19,8 @@ enum Command {
     Bench(bench::Options),
     /// Keep up one rate through one or more relays in turns, for profilers and comparisons.
     Steady(bench::steady::Options),
+    /// Let everything go wrong while a relay runs, and see whether anybody notices.
+    Soak(soak::Options),
     /// Measure what the test bed carries without the relay: sender, veth pair, sink.
     Calibrate(Calibration),
 }
@@ -40,5 +42,6 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Demo(options) => demo::run(&options),
+        Command::Soak(options) => soak::run(&options),
     }
 }

@@ -12,7 +12,7 @@ use mcr_api::control::{Answer, ErrorBody};
 use mcr_core::ledger::{Header, header};
 use mcr_sys::ledger::LedgerReader;
 
-pub(crate) use commands::answer;
+pub(crate) use commands::{answer, applying, code};
 pub(crate) use server::serve;
 pub(crate) use socket::{ControlSocket, SocketError};
 

@@ -1,11 +1,13 @@
 //! What the supervisor's one loop is fed with.
 
+use mcr_api::config::Config;
 use mcr_api::control::Command;
 use mcr_core::ids::WorkerId;
 use mcr_core::interfaces::Interfaces;
 use mcr_sys::icmp::Unreachable;
 use tokio::sync::oneshot;
 
+use crate::configuration::{Asker, ReloadError};
 use crate::control::Reply;
 
 /// Something to react to.
@@ -21,6 +23,10 @@ pub(crate) enum Event {
     Observed(Interfaces),
     /// The network says that datagrams did not arrive.
     Unreachable(Vec<Unreachable>),
+    /// The configuration file is to be read again (SIGHUP).
+    Reload,
+    /// It has been, for a client or after a signal.
+    ConfigurationRead { read: Result<Config, ReloadError>, asker: Asker },
     /// The daemon is to end (SIGTERM, SIGINT).
     Terminate,
 }

@@ -8,7 +8,9 @@ use std::os::fd::BorrowedFd;
 use mcr_api::worker::{self, WorkerCommand, WorkerMessage};
 use mcr_core::ids::{EgressId, IngressId, RuleId, RuleSlot, WorkerId};
 use mcr_core::plan::{EgressKey, IngressKey};
-use mcr_core::route::{Fingerprint, Kind, Route};
+use mcr_core::route::{Fingerprint, Kind, Route, StateHash};
+use mcr_core::steering::{Shares, Steering};
+use mcr_sys::filter::Program;
 
 use crate::resources::Refusal;
 use crate::resources::egress::Egresses;
@@ -24,13 +26,18 @@ pub(crate) enum Change {
     EgressOpened(EgressId),
     EgressClosed(EgressId),
     RouteSet(RuleId),
-    RouteGone(RuleSlot, RuleId),
+    /// Also whose route it was, where not everybody's.
+    RouteGone(RuleSlot, RuleId, Option<WorkerId>),
 }
 
 /// The routes and sockets.
 #[derive(Debug)]
 pub(crate) struct Holdings {
-    position: Position,
+    shares: Shares,
+    /// One for all workers: who has no share in a change is told so, and counts it, too.
+    generation: u64,
+    /// Of what each worker is to hold.
+    hashes: Vec<StateHash>,
     routes: BTreeMap<RuleId, Route>,
     pub(crate) ingresses: Ingresses,
     pub(crate) egresses: Egresses,
@@ -38,68 +45,103 @@ pub(crate) struct Holdings {
 
 impl Holdings {
     /// Nothing, for workers on these cores.
-    pub(crate) fn new(cores: Vec<usize>) -> Self {
+    pub(crate) fn new(steering: Steering, cores: &[usize]) -> Self {
+        let shares = Shares::new(steering, cores);
         Self {
-            position: Position::default(),
+            generation: 0,
+            hashes: vec![StateHash::default(); cores.len()],
             routes: BTreeMap::new(),
             egresses: Egresses::new(cores.len()),
-            ingresses: Ingresses::new(cores),
+            ingresses: Ingresses::new(cores.len(), steering_program(&shares, cores)),
+            shares,
         }
     }
 
-    /// Generation and hash of all this.
-    pub(crate) fn position(&self) -> Position {
-        self.position
+    /// How frames, and with them routes, are divided among the workers.
+    pub(crate) fn steering(&self) -> Steering {
+        self.shares.steering()
+    }
+
+    /// How many changes led here.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Generation and hash of what a worker is to hold.
+    pub(crate) fn position(&self, worker: WorkerId) -> Position {
+        let hash = self.hashes.get(worker.0 as usize).copied().unwrap_or_default();
+        Position { generation: self.generation, hash }
+    }
+
+    /// The only worker that a change is for; `None`: it is for all.
+    pub(crate) fn owner(&self, change: Change) -> Option<WorkerId> {
+        match change {
+            Change::RouteSet(id) => self.owner_of(self.route(id)?),
+            Change::RouteGone(_, _, owner) => owner,
+            _ => None,
+        }
+    }
+
+    fn owner_of(&self, route: &Route) -> Option<WorkerId> {
+        self.shares.owner(route.key.address, route.key.port)
     }
 
     pub(crate) fn route(&self, id: RuleId) -> Option<&Route> {
         self.routes.get(&id)
     }
 
-    /// The routes after that of a rule, in the order of ids.
-    pub(crate) fn routes_after(&self, id: Option<RuleId>) -> impl Iterator<Item = &Route> {
+    /// A worker's routes after that of a rule, in the order of ids.
+    pub(crate) fn routes_after(
+        &self,
+        id: Option<RuleId>,
+        worker: WorkerId,
+    ) -> impl Iterator<Item = &Route> {
         let after = id.map_or(Bound::Unbounded, Bound::Excluded);
-        self.routes.range((after, Bound::Unbounded)).map(|(_, route)| route)
+        let routes = self.routes.range((after, Bound::Unbounded)).map(|(_, route)| route);
+        routes.filter(move |route| self.owner_of(route).is_none_or(|owner| owner == worker))
     }
 
     pub(crate) fn open_ingress(&mut self, key: &IngressKey, mtu: u32) -> Result<Change, Refusal> {
         let id = self.ingresses.open(key, mtu)?;
-        self.gained(Fingerprint::of(Kind::Ingress, id.0));
+        self.gained(Fingerprint::of(Kind::Ingress, id.0), None);
         Ok(Change::IngressOpened(id))
     }
 
     pub(crate) fn close_ingress(&mut self, key: &IngressKey) -> Option<(Change, RingPlace)> {
         let ring = self.ingresses.close(key)?;
-        self.lost(Fingerprint::of(Kind::Ingress, ring.id.0));
+        self.lost(Fingerprint::of(Kind::Ingress, ring.id.0), None);
         Some((Change::IngressClosed(ring.id), ring))
     }
 
     pub(crate) fn open_egress(&mut self, key: &EgressKey) -> Result<Change, Refusal> {
         let id = self.egresses.open(key)?;
-        self.gained(Fingerprint::of(Kind::Egress, id.0));
+        self.gained(Fingerprint::of(Kind::Egress, id.0), None);
         Ok(Change::EgressOpened(id))
     }
 
     pub(crate) fn close_egress(&mut self, key: &EgressKey) -> Option<Change> {
         let id = self.egresses.close(key)?;
-        self.lost(Fingerprint::of(Kind::Egress, id.0));
+        self.lost(Fingerprint::of(Kind::Egress, id.0), None);
         Some(Change::EgressClosed(id))
     }
 
     /// Takes a route in, in place of the rule's former one.
     pub(crate) fn set_route(&mut self, route: Route) -> Change {
-        let (id, fingerprint) = (route.id, route.fingerprint());
+        let (id, fingerprint, owner) = (route.id, route.fingerprint(), self.owner_of(&route));
         if let Some(old) = self.routes.insert(id, route) {
-            self.position.hash.remove(old.fingerprint());
+            // A rule's destination never changes, so both are the same worker's.
+            let gone = old.fingerprint();
+            self.hashes_of(owner).for_each(|hash| hash.remove(gone));
         }
-        self.gained(fingerprint);
+        self.gained(fingerprint, owner);
         Change::RouteSet(id)
     }
 
     pub(crate) fn remove_route(&mut self, id: RuleId) -> Option<Change> {
         let route = self.routes.remove(&id)?;
-        self.lost(route.fingerprint());
-        Some(Change::RouteGone(route.slot, id))
+        let owner = self.owner_of(&route);
+        self.lost(route.fingerprint(), owner);
+        Some(Change::RouteGone(route.slot, id, owner))
     }
 
     /// The command that tells of a change; `None` where a later one has overtaken it.
@@ -110,13 +152,13 @@ impl Holdings {
             Change::EgressOpened(id) => self.egresses.command(id)?,
             Change::EgressClosed(egress) => WorkerCommand::CloseEgress { egress },
             Change::RouteSet(id) => WorkerCommand::AddRule { route: self.route(id)?.clone() },
-            Change::RouteGone(slot, id) => WorkerCommand::RemoveRule { slot, id },
+            Change::RouteGone(slot, id, _) => WorkerCommand::RemoveRule { slot, id },
         })
     }
 
     /// A command as a message of the present generation.
     pub(crate) fn encode(&self, command: WorkerCommand) -> Vec<u8> {
-        worker::encode(&WorkerMessage { generation: self.position.generation, command })
+        worker::encode(&WorkerMessage { generation: self.generation, command })
     }
 
     /// The descriptor that goes to a worker with the command.
@@ -136,14 +178,27 @@ impl Holdings {
     }
 
     /// Each change is one generation, because workers count them one by one to notice a loss.
-    fn gained(&mut self, fingerprint: Fingerprint) {
-        self.position.generation += 1;
-        self.position.hash.add(fingerprint);
+    fn gained(&mut self, fingerprint: Fingerprint, owner: Option<WorkerId>) {
+        self.generation += 1;
+        self.hashes_of(owner).for_each(|hash| hash.add(fingerprint));
     }
 
-    fn lost(&mut self, fingerprint: Fingerprint) {
-        self.position.generation += 1;
-        self.position.hash.remove(fingerprint);
+    fn lost(&mut self, fingerprint: Fingerprint, owner: Option<WorkerId>) {
+        self.generation += 1;
+        self.hashes_of(owner).for_each(|hash| hash.remove(fingerprint));
+    }
+
+    fn hashes_of(&mut self, owner: Option<WorkerId>) -> impl Iterator<Item = &mut StateHash> {
+        let hashes = (0..).zip(&mut self.hashes);
+        let concerned = hashes.filter(move |(place, _)| owner.is_none_or(|o| o.0 == *place));
+        concerned.map(|(_, hash)| hash)
+    }
+}
+
+fn steering_program(shares: &Shares, cores: &[usize]) -> Program {
+    match shares.steering() {
+        Steering::Cpu => Program::steer_by_cpu(cores),
+        Steering::Hash => Program::steer_by_hash(shares.seeds()),
     }
 }
 
@@ -151,7 +206,7 @@ impl Holdings {
 mod tests {
     use super::*;
     use mcr_core::ids::{IfIndex, OutputSlot};
-    use mcr_core::route::{RouteKey, RouteOutput, StateHash, Via};
+    use mcr_core::route::{RouteKey, RouteOutput, Via};
 
     fn route(id: u64, port: u16) -> Route {
         Route {
@@ -169,29 +224,57 @@ mod tests {
 
     #[test]
     fn each_change_is_a_generation_and_the_hash_is_of_what_is_left() {
-        let mut holdings = Holdings::new(vec![0]);
+        let mut holdings = Holdings::new(Steering::Cpu, &[0]);
+        let position = |holdings: &Holdings| holdings.position(WorkerId(0));
         assert_eq!(holdings.set_route(route(1, 1)), Change::RouteSet(RuleId(1)));
-        let one = holdings.position();
+        let one = position(&holdings);
         holdings.set_route(route(2, 2));
         holdings.set_route(route(2, 3));
-        assert_eq!(holdings.position().generation, 3);
+        assert_eq!(holdings.generation(), 3);
         assert_eq!(
             holdings.remove_route(RuleId(2)),
-            Some(Change::RouteGone(RuleSlot(2), RuleId(2)))
+            Some(Change::RouteGone(RuleSlot(2), RuleId(2), None))
         );
-        assert_eq!(holdings.position(), Position { generation: 4, ..one });
+        assert_eq!(position(&holdings), Position { generation: 4, ..one });
         assert_eq!(holdings.remove_route(RuleId(2)), None);
         holdings.remove_route(RuleId(1));
-        assert_eq!(holdings.position().hash, StateHash::default());
+        assert_eq!(position(&holdings).hash, StateHash::default());
     }
 
     #[test]
     fn a_change_that_was_overtaken_has_no_command() {
-        let mut holdings = Holdings::new(vec![0]);
+        let mut holdings = Holdings::new(Steering::Cpu, &[0]);
         let set = holdings.set_route(route(1, 1));
         assert!(holdings.command(set).is_some());
         let gone = holdings.remove_route(RuleId(1)).unwrap();
         assert_eq!(holdings.command(set), None);
         assert!(holdings.command(gone).is_some());
+    }
+
+    #[test]
+    fn by_hash_each_route_is_one_workers() {
+        let workers = [WorkerId(0), WorkerId(1), WorkerId(2)];
+        let mut holdings = Holdings::new(Steering::Hash, &[0, 1, 2]);
+        let mut positions = workers.map(|worker| holdings.position(worker));
+        for id in 1..=60 {
+            let change = holdings.set_route(route(id, id as u16));
+            let owner = holdings.owner(change).unwrap();
+            for (worker, before) in workers.into_iter().zip(&mut positions) {
+                let now = holdings.position(worker);
+                assert_eq!(now.generation, id);
+                assert_eq!(now.hash != before.hash, worker == owner);
+                *before = now;
+            }
+        }
+        let ids = |worker| holdings.routes_after(None, worker).map(|route| route.id);
+        let shares = workers.map(|worker| ids(worker).collect::<Vec<_>>());
+        assert!(shares.iter().all(|share| share.len() > 5), "{shares:?}");
+        assert_eq!(shares.concat().len(), 60);
+        for id in 1..=60 {
+            let owner = workers.into_iter().find(|w| shares[w.0 as usize].contains(&RuleId(id)));
+            let gone = holdings.remove_route(RuleId(id)).unwrap();
+            assert_eq!(holdings.owner(gone), owner);
+        }
+        assert!(workers.iter().all(|w| holdings.position(*w).hash == StateHash::default()));
     }
 }

@@ -4,9 +4,11 @@
 //! `state` and reacts to an `event` at a time. `reconcile` makes what is held of
 //! `resources` what the rules desire on the `interfaces` as they are; `holdings` is what the
 //! `workers` must hold of it, and what they are told, compared with and restarted with.
+//! `configuration` is the file and its changes, `notify` tells the service manager,
 //! `control` speaks with clients, `stats` reads the workers' ledgers, and `log` prints.
 #![forbid(unsafe_code)]
 
+mod configuration;
 mod control;
 mod event;
 mod holdings;
@@ -14,6 +16,7 @@ mod interfaces;
 mod limits;
 mod lines;
 mod log;
+mod notify;
 mod readiness;
 mod reconcile;
 mod resources;

@@ -130,3 +130,20 @@ pub(crate) const LISTEN_BACKLOG: i32 = CLIENTS as i32;
 /// Different warnings of workers that are remembered so as not to be printed again: one for each
 /// of as many ingress interfaces as there may be.
 pub(crate) const WARNINGS_KEPT: usize = mcr_core::limits::INGRESSES;
+
+/// Lines of the log that may wait for standard error to take them: some 100 KiB.
+pub(crate) const LOG_LINES_WAITING: usize = 1_024;
+
+/// Lines of the log that may come at once: what a daemon says of as many interfaces as it may read
+/// from when all of them change, and of its rules' problems with each.
+pub(crate) const LOG_BURST: u32 = 4 * mcr_core::limits::INGRESSES as u32;
+
+/// Lines of the log in a second beyond that: more than anybody reads, and 10 MB an hour at most.
+pub(crate) const LOG_LINES_PER_SECOND: u32 = 25;
+
+/// Messages that may wait for the service manager: a start, an end and some reloads.
+pub(crate) const NOTICES_WAITING: usize = 64;
+
+/// Ticks between two looks at how many rules relay, for the service manager's status line: looking
+/// at the most rules takes some milliseconds.
+pub(crate) const STATUS_TICKS: u32 = 4;

@@ -1,5 +1,7 @@
 //! The log: one line a record on standard error, those of the workers included.
 
+mod printer;
+
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,17 +15,20 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::limits;
 use crate::lines::{Line, read_line};
+pub(crate) use printer::Log;
 
-/// Has records of the information level and above printed.
-pub(crate) fn init() {
+/// Has records of the information level and above printed, as long as the answer lives.
+pub(crate) fn begin() -> Log {
+    let log = Log::begin();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::INFO)
-        .with_writer(std::io::stderr)
+        .with_writer(log.printer())
         .with_ansi(false)
         .with_target(false)
         .finish();
     // Refused only where a subscriber is set, as in a test; that one then prints.
     _ = tracing::subscriber::set_global_default(subscriber);
+    log
 }
 
 /// Prints what a worker writes into its pipe, until its end.

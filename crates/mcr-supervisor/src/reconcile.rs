@@ -8,7 +8,7 @@ use mcr_core::interfaces::{Interface, Interfaces};
 use mcr_core::plan::{self, Action, Demand, Fate, Incidents, IngressKey, Plan, Resource};
 use mcr_core::route::Route;
 use mcr_core::rule::Rule;
-use mcr_core::rule_set::{Added, DeclaredRule, Refused};
+use mcr_core::rule_set::{Added, DeclaredRule, Difference, Refused};
 use mcr_sys::ledger::LedgerReader;
 use tracing::{debug, info};
 
@@ -16,8 +16,6 @@ use crate::resources::devices::Passages;
 use crate::resources::exclusion::Exclusions;
 use crate::resources::{Addresses, Refusal};
 use crate::state::State;
-use crate::stats::reading::RuleTally;
-use crate::stats::report;
 use crate::workers::Workers;
 
 impl State {
@@ -28,9 +26,33 @@ impl State {
             if let Some(declared) = self.rules.get(added.id) {
                 self.unreachable.watch(&declared.rule);
             }
-            self.reconcile_rule(added.id, workers);
+            self.reconcile_rules(&BTreeSet::from([added.id]), workers);
         }
         Ok(added)
+    }
+
+    /// Makes the rules that the configuration file states those that it states now. In one step, so
+    /// that what a rule of before and one of now both need is not given up in between.
+    pub(crate) fn take_difference(&mut self, difference: Difference, workers: &mut Workers) {
+        let Difference { gone, new, kept } = difference;
+        self.configured = kept;
+        let mut changed = BTreeSet::new();
+        for &id in &gone {
+            if let Some(declared) = self.rules.remove(id) {
+                self.unreachable.unwatch(&declared.rule);
+                changed.insert(id);
+            }
+        }
+        for rule in new {
+            self.unreachable.watch(&rule);
+            let added = self.rules.add(rule).expect("the difference was tried out on these rules");
+            self.configured.insert(added.id);
+            changed.insert(added.id);
+        }
+        self.reconcile_rules(&changed, workers);
+        for id in gone {
+            self.retained.forget_rule(id);
+        }
     }
 
     /// Takes a rule out and gives up what it alone needed.
@@ -41,7 +63,8 @@ impl State {
     ) -> Option<DeclaredRule> {
         let declared = self.rules.remove(id)?;
         self.unreachable.unwatch(&declared.rule);
-        self.reconcile_rule(id, workers);
+        self.configured.remove(&id);
+        self.reconcile_rules(&BTreeSet::from([id]), workers);
         self.retained.forget_rule(id);
         Some(declared)
     }
@@ -102,9 +125,7 @@ impl State {
     /// Takes over what a dead worker had counted.
     pub(crate) fn keep_counters(&mut self, worker: WorkerId, ledger: &LedgerReader) {
         let rings = self.holdings.ingresses.rings();
-        // A pending rule's counters have been taken over.
-        let routed = self.rules.iter().filter(|rule| self.holdings.route(rule.id).is_some());
-        self.retained.keep_worker(worker, ledger, rings, routed);
+        self.retained.keep_worker(worker, ledger, rings, self.rules.iter());
     }
 
     /// Gives back the ledgers' places of rings that every worker has closed by now.
@@ -121,10 +142,10 @@ impl State {
         self.exclusions = Exclusions::default();
     }
 
-    fn reconcile_rule(&mut self, id: RuleId, workers: &mut Workers) {
-        let changed = self.shift_demand(id).into_iter().collect();
+    fn reconcile_rules(&mut self, ids: &BTreeSet<RuleId>, workers: &mut Workers) {
+        let changed = ids.iter().flat_map(|id| self.shift_demand(*id)).collect();
         let plan = plan::plan_for(&changed, &self.desired, &self.held);
-        self.carry_out(plan, &BTreeSet::from([id]), workers);
+        self.carry_out(plan, ids, workers);
     }
 
     /// Counts what a rule needs now in place of what it needed before. Returns what was or is
@@ -226,7 +247,7 @@ impl State {
             Resource::Membership(membership) => return self.addresses.leave(membership),
             Resource::Reservation(reservation) => return self.addresses.free(reservation),
             Resource::Ingress(key) => self.holdings.close_ingress(key).map(|(change, ring)| {
-                let generation = self.holdings.position().generation;
+                let generation = self.holdings.generation();
                 let ledgers = workers.ledgers();
                 let ledgers = ledgers.filter_map(|(worker, _, ledger)| Some((worker, ledger?)));
                 self.retained.ring_closing(&ring, generation, ledgers);
@@ -248,12 +269,6 @@ impl State {
         let old = self.holdings.route(id).cloned();
         if old == new {
             return;
-        }
-        if let (Some(declared), Some(_), None) = (declared, &old, &new) {
-            // The workers give the record up; what it says must not be lost to the operator.
-            let mut tally = RuleTally::default();
-            report::add_live(declared, workers, &mut tally);
-            self.retained.keep_rule(id, &tally);
         }
         let wanted = new.as_ref().map(|route| route.key);
         let change = match new {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use mcr_api::config::ConfigError;
 use mcr_api::worker::launch::{Io, Scheduling};
 use mcr_core::rule_set::Refused;
+use mcr_core::steering::Steering;
 use mcr_sys::SetupError;
+use mcr_sys::filter::MAX_HASHED_MEMBERS;
 
 /// What [`crate::run`] is told.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ pub struct Settings {
     pub cores: Vec<usize>,
     /// How workers are to send and wait.
     pub io: Io,
+    /// How frames are divided among the workers; `None`: as the configuration file says.
+    pub steering: Option<Steering>,
     /// How workers are to be scheduled.
     pub scheduling: Scheduling,
     /// How long workers look for frames, after the last one, before they wait, in microseconds.
@@ -48,6 +52,16 @@ pub enum StartError {
         line: usize,
         /// Why.
         cause: Refused,
+    },
+    /// A steering program has room for no more workers.
+    #[error(
+        "steering by hash serves at most {most} workers, and there would be {workers}: give mcrd \
+         fewer --cores, or steer by cpu",
+        most = MAX_HASHED_MEMBERS
+    )]
+    TooManyWorkers {
+        /// As many as there are cores.
+        workers: usize,
     },
     /// The process may not do what a relay does.
     #[error(transparent)]

@@ -1,10 +1,9 @@
 //! From settings to a relay that serves: each step in its order.
 
-use std::fs;
-use std::path::Path;
-
-use mcr_api::config::{Config, ConfiguredRule};
+use mcr_api::config::Config;
 use mcr_api::worker::launch::Scheduling;
+use mcr_core::steering::Steering;
+use mcr_sys::filter::MAX_HASHED_MEMBERS;
 use mcr_sys::packet::packet_sockets_permitted;
 use mcr_sys::process::{raise_descriptor_limit, realtime_scheduling_permitted};
 use tokio::net::UnixListener;
@@ -12,9 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::configuration::{self, Configuration};
 use crate::control::{self, ControlSocket, SocketError};
 use crate::event::Event;
 use crate::interfaces::Observer;
+use crate::log::Log;
 use crate::settings::{Settings, StartError};
 use crate::state::State;
 use crate::supervisor::Supervisor;
@@ -23,8 +24,8 @@ use crate::{limits, log, unreachable};
 
 /// Starts everything, serves until told to end, and ends everything.
 pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
-    log::init();
-    let rules = settings.config.as_deref().map_or(Ok(Vec::new()), configured_rules)?;
+    let log = log::begin();
+    let config = settings.config.as_deref().map_or(Ok(Config::default()), configuration::read)?;
     packet_sockets_permitted().map_err(StartError::Permission)?;
     if settings.scheduling == Scheduling::Realtime {
         realtime_scheduling_permitted().map_err(StartError::Permission)?;
@@ -34,7 +35,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
     }
     let (socket, listener) =
         ControlSocket::bind(&settings.control).map_err(|error| socket_error(&error))?;
-    let outcome = serve_at(listener, &settings, rules).await;
+    let outcome = serve_at(listener, &settings, config, log).await;
     socket.remove();
     outcome
 }
@@ -42,61 +43,52 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
 async fn serve_at(
     listener: std::os::unix::net::UnixListener,
     settings: &Settings,
-    rules: Vec<ConfiguredRule>,
+    config: Config,
+    log: Log,
 ) -> Result<(), StartError> {
     let (events, inbox) = mpsc::channel(limits::EVENTS);
-    end_on_signals(&events).map_err(system("watching for signals"))?;
+    listen_to_signals(&events).map_err(system("watching for signals"))?;
     let observer = Observer::connect().map_err(system("opening a netlink socket"))?;
     let interfaces = observer.read().await.map_err(|error| StartError::System {
         what: "reading the interfaces",
         cause: std::io::Error::other(error.to_string()),
     })?;
-    let state = State::new(interfaces, &settings.cores);
+    let steering = settings.steering.or(config.steering).unwrap_or_default();
+    if steering == Steering::Hash && settings.cores.len() > MAX_HASHED_MEMBERS {
+        return Err(StartError::TooManyWorkers { workers: settings.cores.len() });
+    }
+    let state = State::new(interfaces, steering, &settings.cores);
     let workers = Workers::new(settings, events.clone());
-    let mut supervisor = Supervisor::new(state, workers, inbox);
-    load(&mut supervisor, rules, settings.config.as_deref())?;
+    let configuration =
+        Configuration::new(settings.config.clone(), config.steering, events.clone());
+    let mut supervisor = Supervisor::new(state, workers, log, configuration, inbox);
+    supervisor.configure(&config.rules)?;
     supervisor.start_workers().await?;
     observer.watch(events.clone()).map_err(system("watching the interfaces"))?;
     unreachable::collect(&events);
     let listener = UnixListener::from_std(listener).map_err(system("watching for clients"))?;
     let clients = tokio::spawn(control::serve(listener, events));
-    say_ready(&supervisor, settings);
+    say_ready(&mut supervisor, settings);
+    supervisor.service_manager.ready();
     supervisor.run().await;
     clients.abort();
     supervisor.stop().await;
     Ok(())
 }
 
-fn configured_rules(path: &Path) -> Result<Vec<ConfiguredRule>, StartError> {
-    let text = fs::read_to_string(path)
-        .map_err(|cause| StartError::ConfigFile { path: path.to_owned(), cause })?;
-    Ok(Config::parse(&text, &path.to_string_lossy())?.rules)
-}
-
-fn load(
-    supervisor: &mut Supervisor,
-    rules: Vec<ConfiguredRule>,
-    path: Option<&Path>,
-) -> Result<(), StartError> {
-    let Supervisor { state, workers, .. } = supervisor;
-    for ConfiguredRule { rule, line } in rules {
-        state.add_rule(rule, workers).map_err(|cause| StartError::ConfigRule {
-            path: path.unwrap_or(Path::new("")).to_owned(),
-            line,
-            cause,
-        })?;
-    }
-    Ok(())
-}
-
-/// SIGTERM and SIGINT are asked for before anything is held that must be given back.
-fn end_on_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+/// Signals are asked for before anything is held that must be given back.
+fn listen_to_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
+    let kinds = [
+        (SignalKind::terminate(), (|| Event::Terminate) as fn() -> Event),
+        (SignalKind::interrupt(), || Event::Terminate),
+        (SignalKind::hangup(), || Event::Reload),
+    ];
+    for (kind, event) in kinds {
         let mut signals = signal(kind)?;
         let events = events.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                if events.send(Event::Terminate).await.is_err() {
+                if events.send(event()).await.is_err() {
                     return;
                 }
             }
@@ -105,19 +97,23 @@ fn end_on_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn say_ready(supervisor: &Supervisor, settings: &Settings) {
+fn say_ready(supervisor: &mut Supervisor, settings: &Settings) {
     let workers = settings.cores.len();
     let cores = cores_text(&settings.cores);
     let rules = supervisor.state.rules.len();
     let control = settings.control.display();
+    let steering = match supervisor.state.holdings.steering() {
+        Steering::Cpu => "",
+        Steering::Hash => " steered by hash",
+    };
     let plural = |count| if count == 1 { "" } else { "s" };
-    eprintln!(
-        "mcrd: ready: {workers} worker{} on core{} {cores}, {rules} rule{}, control socket \
-         {control}",
+    supervisor.log.line(&format!(
+        "mcrd: ready: {workers} worker{} on core{} {cores}{steering}, {rules} rule{}, control \
+         socket {control}",
         plural(workers),
         plural(workers),
         plural(rules),
-    );
+    ));
 }
 
 /// `0-3,6`.

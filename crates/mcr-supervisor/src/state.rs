@@ -7,6 +7,7 @@ use mcr_core::ids::RuleId;
 use mcr_core::interfaces::Interfaces;
 use mcr_core::plan::{Demand, Desired, Resource};
 use mcr_core::rule_set::{DeclaredRule, RuleSet};
+use mcr_core::steering::Steering;
 
 use crate::holdings::Holdings;
 use crate::resources::Addresses;
@@ -21,6 +22,8 @@ use crate::unreachable::UnreachableCounts;
 pub(crate) struct State {
     /// What the operator declared.
     pub(crate) rules: RuleSet,
+    /// Those of them that the configuration file states.
+    pub(crate) configured: BTreeSet<RuleId>,
     /// What the network is like.
     pub(crate) interfaces: Interfaces,
     /// What each rule needs there, as last counted in `desired`.
@@ -40,9 +43,10 @@ pub(crate) struct State {
 
 impl State {
     /// No rule yet, for workers on these cores.
-    pub(crate) fn new(interfaces: Interfaces, cores: &[usize]) -> Self {
+    pub(crate) fn new(interfaces: Interfaces, steering: Steering, cores: &[usize]) -> Self {
         Self {
             rules: RuleSet::default(),
+            configured: BTreeSet::new(),
             interfaces,
             demands: BTreeMap::new(),
             desired: Desired::default(),
@@ -51,7 +55,7 @@ impl State {
             devices: Devices::default(),
             addresses: Addresses::default(),
             exclusions: Exclusions::default(),
-            holdings: Holdings::new(cores.to_vec()),
+            holdings: Holdings::new(steering, cores),
             retained: Retained::default(),
             unreachable: UnreachableCounts::default(),
         }
@@ -68,16 +72,20 @@ impl State {
         let Some(demand) = self.demands.get(&id) else {
             return (RuleState::Pending, Vec::new());
         };
-        let is_read = |resource: &Resource| {
-            matches!(resource, Resource::Ingress(_)) && self.held.contains(resource)
-        };
-        let state = if demand.resources.iter().any(is_read) {
-            RuleState::Active
-        } else {
-            RuleState::Pending
-        };
+        let state = if self.is_read(demand) { RuleState::Active } else { RuleState::Pending };
         let pending = demand.pending.iter().map(ToString::to_string);
         let refused = demand.resources.iter().filter_map(|resource| self.problems.of(resource));
         (state, pending.chain(refused.map(ToOwned::to_owned)).collect())
+    }
+
+    /// How many rules can relay.
+    pub(crate) fn active_rules(&self) -> usize {
+        self.demands.values().filter(|demand| self.is_read(demand)).count()
+    }
+
+    /// Whether the input's interface is being read.
+    fn is_read(&self, demand: &Demand) -> bool {
+        let mut resources = demand.resources.iter();
+        resources.any(|r| matches!(r, Resource::Ingress(_)) && self.held.contains(r))
     }
 }

@@ -8,9 +8,12 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
+use crate::configuration::{Asker, Configuration};
 use crate::control;
 use crate::event::Event;
 use crate::limits;
+use crate::log::Log;
+use crate::notify::ServiceManager;
 use crate::settings::StartError;
 use crate::state::State;
 use crate::stats::report;
@@ -25,6 +28,11 @@ pub(crate) struct Supervisor {
     pub(crate) sampler: Sampler,
     /// When the daemon started, in nanoseconds of the monotonic clock.
     pub(crate) started: u64,
+    pub(crate) log: Log,
+    pub(crate) configuration: Configuration,
+    pub(crate) service_manager: ServiceManager,
+    /// Ticks since the service manager was told how it stands.
+    status_ticks: u32,
     inbox: mpsc::Receiver<Event>,
 }
 
@@ -36,8 +44,24 @@ enum Next {
 }
 
 impl Supervisor {
-    pub(crate) fn new(state: State, workers: Workers, inbox: mpsc::Receiver<Event>) -> Self {
-        Self { state, workers, sampler: Sampler::default(), started: monotonic_ns(), inbox }
+    pub(crate) fn new(
+        state: State,
+        workers: Workers,
+        log: Log,
+        configuration: Configuration,
+        inbox: mpsc::Receiver<Event>,
+    ) -> Self {
+        Self {
+            state,
+            workers,
+            sampler: Sampler::default(),
+            started: monotonic_ns(),
+            log,
+            configuration,
+            service_manager: ServiceManager::from_environment(),
+            status_ticks: 0,
+            inbox,
+        }
     }
 
     /// Starts the workers, waits until they hold everything, and lets the datagrams in.
@@ -106,6 +130,7 @@ impl Supervisor {
     /// end ends them at once.
     pub(crate) async fn stop(&mut self) {
         info!("ending");
+        self.service_manager.stopping();
         self.state.leave_all();
         let deadline = Instant::now() + limits::STOP_WAIT;
         while !self.workers.all_ended() && Instant::now() < deadline {
@@ -132,9 +157,11 @@ impl Supervisor {
     fn handle(&mut self, event: Event) -> Next {
         let Self { state, workers, .. } = self;
         match event {
-            Event::Request { command, reply } => {
-                // A client that has gone meanwhile needs no answer.
-                _ = reply.send(control::answer(self, command));
+            Event::Request { command, reply } => control::answer(self, command, reply),
+            Event::Reload => self.reload(None),
+            Event::ConfigurationRead { read, asker } => {
+                self.take_configuration(read, asker);
+                self.service_manager.ready();
             }
             Event::WorkerExited { worker, incarnation, how } => {
                 if let Some(ledger) = workers.exited(worker, incarnation, &how, &mut state.holdings)
@@ -164,6 +191,33 @@ impl Supervisor {
         state.retry(workers);
         state.settle_rings(workers);
         state.holdings.ingresses.refresh_filters();
+        self.log.report_dropped();
+        self.tell_service_manager();
+    }
+
+    /// Reads the configuration file again; `asker` is answered when it is carried out.
+    pub(crate) fn reload(&mut self, asker: Asker) {
+        self.service_manager.reloading();
+        self.configuration.read_again(asker);
+    }
+
+    /// Says how it stands, and that the relay is alive where a worker is: this loop turns, or it
+    /// would not come here.
+    fn tell_service_manager(&mut self) {
+        if !self.service_manager.listens() {
+            return;
+        }
+        if self.workers.any_alive() {
+            self.service_manager.alive(Instant::now());
+        }
+        if self.status_ticks == 0 {
+            let (serving, places) = (self.workers.serving().count(), self.workers.len());
+            let (active, rules) = (self.state.active_rules(), self.state.rules.len());
+            self.service_manager.status(format!(
+                "{serving} of {places} workers relay; {active} of {rules} rules are active"
+            ));
+        }
+        self.status_ticks = (self.status_ticks + 1) % limits::STATUS_TICKS;
     }
 
     fn promote(&mut self) {

@@ -55,10 +55,15 @@ impl Workers {
         let Some(command) = holdings.command(change) else {
             return;
         };
+        let owner = holdings.owner(change);
         let message = holdings.encode(command);
+        // The others count changes, too, by which a lost one is noticed.
+        let passed = owner.map(|_| holdings.encode(WorkerCommand::Pass));
         for worker in &mut self.places {
+            let concerned = owner.is_none_or(|owner| owner == worker.id);
+            let message = passed.as_ref().filter(|_| !concerned).unwrap_or(&message);
             if let Some(live) = &mut worker.live {
-                live.announce(worker.id, change, &message, holdings);
+                live.announce(worker.id, change, message, holdings);
             }
         }
     }
@@ -126,7 +131,7 @@ impl Workers {
             let Some(live) = &mut worker.live else {
                 continue;
             };
-            if !live.serving && live.is_in_sync(holdings) {
+            if !live.serving && live.is_in_sync(worker.id, holdings) {
                 live.serving = true;
                 live.sync = None;
                 promoted.push((worker.id, holdings.ingresses.complete_replacement(worker.id)));
@@ -151,7 +156,7 @@ impl Workers {
                 }
             }
         }
-        self.desired_before = holdings.position().generation;
+        self.desired_before = holdings.generation();
         self.start_due(holdings);
     }
 
@@ -159,6 +164,20 @@ impl Workers {
     pub(crate) fn serving(&self) -> impl Iterator<Item = &Arc<LedgerReader>> {
         let live = self.places.iter().filter_map(|w| w.live.as_ref());
         live.filter(|live| live.serving).map(|live| &live.process.ledger)
+    }
+
+    /// Whether a worker that has taken its place shows signs of life.
+    pub(crate) fn any_alive(&self) -> bool {
+        let mut live = self.places.iter().filter_map(|w| w.live.as_ref());
+        live.any(|live| {
+            let age = live.process.heartbeat_age();
+            live.serving && age.is_some_and(|age| age <= limits::HEARTBEAT_STALL)
+        })
+    }
+
+    /// How many there should be.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
     }
 
     /// Every place, with its core and its process's ledger.
@@ -240,7 +259,7 @@ impl Workers {
             state,
             io: process.and_then(|process| mechanism(&process.ledger)),
             generation: process.map_or(0, |process| process.position().generation),
-            in_sync: worker.live.as_ref().is_some_and(|live| live.is_in_sync(holdings)),
+            in_sync: worker.live.as_ref().is_some_and(|live| live.is_in_sync(worker.id, holdings)),
             rules: process.map_or(0, |process| process.ledger.load(header(Header::Routes))),
             heartbeat_age_ms: age.map(|age| age.as_millis() as u64),
             restarts: worker.restarts,

@@ -8,9 +8,11 @@ mod admission;
 mod assembler;
 #[cfg(test)]
 mod interpreter;
+mod steering;
 #[cfg(test)]
 mod tests;
 
+pub use crate::limits::MAX_HASHED_MEMBERS;
 pub use admission::{Admission, Interval, LinkHeader};
 
 use crate::{limits, option};
@@ -57,23 +59,6 @@ impl Program {
         let not_longer = assembler.branch(libc::BPF_JGT, *lengths.end(), drop, keep);
         let next = assembler.branch(libc::BPF_JGE, *lengths.start(), not_longer, drop);
         assembler.load_length(next);
-        assembler.finish()
-    }
-
-    /// Steers a frame to member `i` of a steering group where `cores[i]` is the core that received
-    /// it, and by core modulo members where no member runs on that core. Members are counted in
-    /// joining order. No cores: everything to member 0.
-    pub fn steer_by_cpu(cores: &[usize]) -> Self {
-        // Beyond this many cores (more than Linux supports on any machine) only the modulo acts.
-        let named = &cores[..cores.len().min(limits::MAX_STEERED_CORES)];
-        let mut assembler = Assembler::default();
-        assembler.give_accumulator();
-        let mut next = assembler.modulo(cores.len().max(1) as u32);
-        for (member, core) in named.iter().enumerate().rev() {
-            let this_member = assembler.give(member as u32);
-            next = assembler.branch(libc::BPF_JEQ, *core as u32, this_member, next);
-        }
-        assembler.load_ancillary(libc::SKF_AD_CPU, next);
         assembler.finish()
     }
 

@@ -33,6 +33,14 @@ pub(crate) const LONG_FRAME_QUEUE_BYTES: usize = 8 * 1024 * 1024;
 /// Cores that a steering program names one by one: two instructions each, in half a program.
 pub(crate) const MAX_STEERED_CORES: usize = MAX_INSTRUCTIONS / (2 * 2);
 
+/// Extension headers that a steering program walks in an IPv6 packet, as the forwarding decision
+/// does (`mcr_core::limits::EXTENSION_HEADERS`; a test compares what both do).
+pub(crate) const EXTENSION_HEADERS: usize = 8;
+
+/// Members among which a program divides by hash: twelve instructions each, and twenty-six for
+/// each extension header, with as many again for everything else.
+pub const MAX_HASHED_MEMBERS: usize = (MAX_INSTRUCTIONS - 2 * 26 * EXTENSION_HEADERS) / 12;
+
 /// Descriptors in one message: the kernel's `SCM_MAX_FD`, so whatever can be sent can be received.
 pub(crate) const MAX_PASSED_DESCRIPTORS: usize = 253;
 

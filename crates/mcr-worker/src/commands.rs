@@ -123,9 +123,10 @@ impl Commands {
                 Ok(())
             }
             WorkerCommand::RemoveRule { slot, id } => {
-                self.forget(plane.routes.remove(slot, id, &plane.counters));
+                self.forget(plane.routes.remove(slot, id));
                 Ok(())
             }
+            WorkerCommand::Pass => Ok(()),
             WorkerCommand::SyncBegin => {
                 self.progress.sync_begun();
                 Ok(())
@@ -255,7 +256,7 @@ impl Commands {
         let (epoch, end) = (self.progress.epoch(), plane.routes.slots());
         let to = end.min(from + limits::SWEEP_AT_ONCE);
         for slot in from..to {
-            self.forget(plane.routes.sweep(RuleSlot(slot as u32), epoch, &plane.counters));
+            self.forget(plane.routes.sweep(RuleSlot(slot as u32), epoch));
         }
         if to == end {
             // The sockets last, when no route names them any more.

@@ -87,9 +87,6 @@ impl Routes {
         for output in &held.outputs {
             counters.open(output.record, held.route.id.0);
         }
-        if let Some(old) = &replaced {
-            old.close_outputs_not_in(&held, counters);
-        }
         self.table.insert(held.route.key, held.route.source, slot);
         let fingerprint = held.fingerprint;
         if self.slots.len() <= slot.0 as usize {
@@ -100,26 +97,17 @@ impl Routes {
         (fingerprint, replaced.map(|old| old.fingerprint))
     }
 
-    /// Takes out the route at a slot if it is that rule's.
-    pub(crate) fn remove(
-        &mut self,
-        slot: RuleSlot,
-        id: RuleId,
-        counters: &Counters,
-    ) -> Option<Fingerprint> {
+    /// Takes out the route at a slot if it is that rule's. What it counted stays readable until
+    /// another rule takes its records into use: the route may come back.
+    pub(crate) fn remove(&mut self, slot: RuleSlot, id: RuleId) -> Option<Fingerprint> {
         self.at(slot).filter(|held| held.route.id == id)?;
-        self.take_out(slot).map(|held| held.close(counters))
+        self.take_out(slot).map(|held| held.fingerprint)
     }
 
     /// Takes out the route at a slot unless it was named in that epoch.
-    pub(crate) fn sweep(
-        &mut self,
-        slot: RuleSlot,
-        epoch: u32,
-        counters: &Counters,
-    ) -> Option<Fingerprint> {
+    pub(crate) fn sweep(&mut self, slot: RuleSlot, epoch: u32) -> Option<Fingerprint> {
         self.at(slot).filter(|held| held.epoch != epoch)?;
-        self.take_out(slot).map(|held| held.close(counters))
+        self.take_out(slot).map(|held| held.fingerprint)
     }
 
     fn take_out(&mut self, slot: RuleSlot) -> Option<Box<HeldRoute>> {
@@ -153,22 +141,6 @@ impl HeldRoute {
             record: Record::rule(route.slot),
             epoch,
             route,
-        }
-    }
-
-    fn close(&self, counters: &Counters) -> Fingerprint {
-        counters.close(self.record);
-        for output in &self.outputs {
-            counters.close(output.record);
-        }
-        self.fingerprint
-    }
-
-    fn close_outputs_not_in(&self, new: &Self, counters: &Counters) {
-        for output in &self.outputs {
-            if !new.outputs.iter().any(|kept| kept.record == output.record) {
-                counters.close(output.record);
-            }
         }
     }
 }

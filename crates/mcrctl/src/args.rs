@@ -35,6 +35,8 @@ pub(crate) enum Action {
         #[arg(value_name = "ID|NAME")]
         rule: RuleReference,
     },
+    /// Have the daemon read its configuration file again and carry out what is different.
+    Reload,
     /// Show every rule.
     List,
     /// Show every worker: its core, its state, and whether it has every rule.
@@ -79,6 +81,7 @@ impl Action {
         match self {
             Self::Add(add) => Command::AddRule { rule: add.rule() },
             Self::Remove { rule } => Command::RemoveRule { rule: rule.clone() },
+            Self::Reload => Command::Reload {},
             Self::List => Command::ListRules {},
             Self::Workers => Command::ListWorkers {},
             Self::Stats => Command::GetStats {},

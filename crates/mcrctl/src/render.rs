@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use mcr_api::control::{
-    Added, PROTOCOL_VERSION, Removed, RuleState, RuleStatus, Rules, Stats, Version, WorkerStatus,
-    Workers,
+    Added, PROTOCOL_VERSION, Reloaded, Removed, RuleState, RuleStatus, Rules, Stats, Steering,
+    Version, WorkerStatus, Workers,
 };
 use mcr_api::rule::{OutputObject, OutputSpec};
 use serde_json::Value;
@@ -56,6 +56,7 @@ pub(crate) fn text(action: &Action, body: Value) -> Result<Shown, serde_json::Er
     Ok(match action {
         Action::Add(_) => added(&serde_json::from_value(body)?),
         Action::Remove { .. } => removed(&serde_json::from_value(body)?),
+        Action::Reload => reloaded(&serde_json::from_value(body)?),
         Action::List => rules(&serde_json::from_value::<Rules>(body)?).into(),
         Action::Workers => workers(&serde_json::from_value::<Workers>(body)?).into(),
         Action::Stats => stats::stats(&serde_json::from_value::<Stats>(body)?).into(),
@@ -86,6 +87,15 @@ fn removed(removed: &Removed) -> Shown {
     Shown {
         output: format!("removed rule {rule}\n"),
         notes: if removed.applied { vec![] } else { vec![note] },
+    }
+}
+
+fn reloaded(reloaded: &Reloaded) -> Shown {
+    let Reloaded { new, gone, kept, applied } = reloaded;
+    let note = "the changes have not reached every worker yet".to_owned();
+    Shown {
+        output: format!("rules new: {new}, gone: {gone}, untouched: {kept}\n"),
+        notes: if *applied { vec![] } else { vec![note] },
     }
 }
 
@@ -183,7 +193,11 @@ fn workers(answer: &Workers) -> String {
     for status in &answer.workers {
         workers.add_row(worker(status));
     }
-    table::text(&workers)
+    let text = table::text(&workers);
+    if answer.steering == Steering::Hash.to_string() {
+        return text + "steered by hash: each worker has its share of the rules\n";
+    }
+    text
 }
 
 fn worker(status: &WorkerStatus) -> [String; 10] {

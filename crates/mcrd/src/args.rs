@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, value_parser};
 use mcr_api::control::DEFAULT_CONTROL_PATH;
 use mcr_api::worker::launch::{Io, Scheduling};
 use mcr_core::ids::WorkerId;
+use mcr_core::steering::Steering;
 use mcr_supervisor::Settings;
 use mcr_sys::process::allowed_cores;
 
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// How to send and wait: auto, io_uring or poll
     #[arg(long, value_name = "WAY", default_value_t)]
     io: Io,
+    /// Who handles a frame: cpu, the core that received it, or hash, by its destination
+    #[arg(long, value_name = "MODE")]
+    steering: Option<Steering>,
     /// How workers are scheduled: fair, or realtime, before every program that is not
     #[arg(long, value_name = "POLICY", default_value_t)]
     scheduling: Scheduling,
@@ -109,6 +113,7 @@ impl Args {
             control: self.control,
             cores: cores::resolve(self.cores, allowed_cores()).map_err(exit::usage)?,
             io: self.io,
+            steering: self.steering,
             scheduling: self.scheduling,
             busy_poll_us: self.busy_poll_us,
         }))

@@ -35,6 +35,7 @@ pub(crate) fn of_start(error: &StartError) -> Failure {
         StartError::ConfigFile { .. } | StartError::Config(_) | StartError::ConfigRule { .. } => {
             ExitCode::Config
         }
+        StartError::TooManyWorkers { .. } => ExitCode::Usage,
         StartError::Permission(_) => ExitCode::NoPerm,
         StartError::Live(_) | StartError::Workers(_) => ExitCode::Unavailable,
         StartError::ControlPath(_) => ExitCode::CantCreat,

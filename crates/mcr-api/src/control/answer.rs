@@ -18,6 +18,8 @@ pub enum Answer {
     Added(Added),
     /// To `RemoveRule`.
     Removed(Removed),
+    /// To `Reload`.
+    Reloaded(Reloaded),
     /// To `ListRules`.
     Rules(Rules),
     /// To `ListWorkers`.
@@ -56,6 +58,19 @@ pub struct Removed {
     /// The id that it had.
     pub rule: u64,
     /// Whether every live worker has dropped it.
+    pub applied: bool,
+}
+
+/// The configuration file is carried out as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Rules that it had not, or had otherwise.
+    pub new: usize,
+    /// Rules that it has no longer, or has otherwise now.
+    pub gone: usize,
+    /// Rules that were not touched.
+    pub kept: usize,
+    /// Whether every live worker has all of it; `false` where the answer did not wait any longer.
     pub applied: bool,
 }
 
@@ -102,6 +117,10 @@ impl fmt::Display for RuleState {
 pub struct Workers {
     /// The generation that the workers should have.
     pub generation: u64,
+    /// How frames are divided among them: `cpu`, by the core that received them, every worker with
+    /// every rule, or `hash`, by their destination, each worker with its share of the rules.
+    #[serde(default)]
+    pub steering: String,
     /// The workers.
     pub workers: Vec<WorkerStatus>,
 }

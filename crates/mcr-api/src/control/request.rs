@@ -39,6 +39,8 @@ pub enum Command {
         /// Which.
         rule: RuleReference,
     },
+    /// Read the configuration file again. Answered by [`Reloaded`](super::Reloaded).
+    Reload {},
     /// Every rule. Answered by [`Rules`](super::Rules).
     ListRules {},
     /// Every worker. Answered by [`Workers`](super::Workers).
@@ -120,7 +122,7 @@ impl Request {
 impl Command {
     /// The names of all commands.
     pub const NAMES: &[&str] =
-        &["GetVersion", "AddRule", "RemoveRule", "ListRules", "ListWorkers", "GetStats"];
+        &["GetVersion", "AddRule", "RemoveRule", "Reload", "ListRules", "ListWorkers", "GetStats"];
 
     fn parse(fields: Map<String, Value>) -> Result<Self, ErrorBody> {
         let name = match fields.get("command") {

@@ -41,6 +41,7 @@ fn requests_read_as_documented() {
             r#"{"id":1,"command":"RemoveRule","rule":"video"}"#,
             Command::RemoveRule { rule: RuleReference::Name("video".into()) },
         ),
+        (r#"{"id":1,"command":"Reload"}"#, Command::Reload {}),
         (r#"{"id":1,"command":"ListRules"}"#, Command::ListRules {}),
         (r#"{"id":1,"command":"ListWorkers"}"#, Command::ListWorkers {}),
         (r#"{"id":1,"command":"GetStats"}"#, Command::GetStats {}),
@@ -68,8 +69,8 @@ fn a_refusal_says_what_was_expected_and_keeps_the_id() {
             r#"{"id":4,"command":"Dance"}"#,
             Some(4),
             UnknownCommand,
-            "there is no command \"Dance\"; there are GetVersion, AddRule, RemoveRule, ListRules, \
-             ListWorkers, GetStats",
+            "there is no command \"Dance\"; there are GetVersion, AddRule, RemoveRule, Reload, \
+             ListRules, ListWorkers, GetStats",
         ),
         (r#"{"id":4}"#, Some(4), Malformed, "the request has no \"command\""),
         (r#"{"command":"GetStats"}"#, None, Malformed, "the request has no \"id\" (a number)"),
@@ -207,6 +208,7 @@ fn a_rules_status_stands_beside_what_it_says() {
 fn workers_are_told_apart() {
     let workers = Workers {
         generation: 5,
+        steering: "hash".into(),
         workers: vec![WorkerStatus {
             worker: 0,
             core: 2,
@@ -221,7 +223,7 @@ fn workers_are_told_apart() {
             last_exit: None,
         }],
     };
-    let expected = json!({"generation": 5, "workers": [{
+    let expected = json!({"generation": 5, "steering": "hash", "workers": [{
         "worker": 0, "core": 2, "pid": 4711, "state": "backing_off", "io": "io_uring",
         "generation": 4, "in_sync": false, "rules": 3, "heartbeat_age_ms": 12, "restarts": 1,
     }]});

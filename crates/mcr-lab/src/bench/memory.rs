@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 /// Bytes resident in a process, beside mapped sockets: those are its receive rings.
-pub(super) fn resident_bytes(pid: u32) -> Result<u64> {
+pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/smaps");
     let maps = fs::read_to_string(&path).with_context(|| path.clone())?;
     Ok(resident_kib(&maps) * 1024)

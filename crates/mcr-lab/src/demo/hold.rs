@@ -5,10 +5,10 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::console::ProgressLine;
-use super::interrupt::Interrupt;
 use super::relaying::progress;
 use super::stage::{RULE, Stage};
 use crate::daemon::Daemon;
+use crate::interrupt::Interrupt;
 use crate::namespace::Namespace;
 use crate::sink::Sink;
 use crate::{limits, program};

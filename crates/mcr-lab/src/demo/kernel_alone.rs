@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result};
 use mcr_sys::mroute::KernelMulticastRouter;
 
-use super::interrupt::Interrupt;
 use super::stage::{GROUP, ROUTABLE_SOURCE, Stage};
 use crate::generator::Generator;
+use crate::interrupt::Interrupt;
 use crate::link::ifindex;
 use crate::sink::Sink;
 use crate::{limits, topology, wait};

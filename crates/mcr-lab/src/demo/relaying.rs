@@ -8,13 +8,13 @@ use mcr_api::control::{Added, Command, RuleState, Stats};
 
 use super::Options;
 use super::console::{ProgressLine, grouped};
-use super::interrupt::Interrupt;
 use super::stage::{self, OUTPUTS, Output, Stage};
 use super::tables;
 use crate::account::StreamReport;
 use crate::daemon::Daemon;
 use crate::generator::{Generator, GeneratorReport};
 use crate::interface_counters::interface_counters;
+use crate::interrupt::Interrupt;
 use crate::sink::Sink;
 use crate::{identity, limits, wait};
 

@@ -7,7 +7,7 @@ use crate::link::MacAddress;
 
 const SOURCE_MAC: MacAddress = [0x02, 0, 0, 0, 0, 0x51];
 
-/// Where all hosts listen: 224.0.0.1 (RFC 1112, section 6.4) and ff02::1 (RFC 2464, section 7).
+/// Where all hosts listen: 224.0.0.1 (RFC 1112, section 6.4), `ff02::1` (RFC 2464, section 7).
 const ALL_HOSTS_MAC: MacAddress = [0x01, 0, 0x5e, 0, 0, 1];
 const ALL_NODES_MAC: MacAddress = [0x33, 0x33, 0, 0, 0, 1];
 

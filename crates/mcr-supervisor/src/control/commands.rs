@@ -8,15 +8,17 @@ use mcr_api::rule::RuleSpec;
 use mcr_core::ids::RuleId;
 use mcr_core::rule::Rule;
 use mcr_core::rule_set::Refused;
+use tokio::sync::oneshot;
 use tracing::info;
 
 use super::{Applying, Reply};
 use crate::stats::report;
 use crate::supervisor::Supervisor;
 
-/// Carries a command out.
-pub(crate) fn answer(supervisor: &mut Supervisor, command: Command) -> Reply {
-    match command {
+/// Carries a command out, but for what takes longer: that is answered when it is done.
+pub(crate) fn answer(supervisor: &mut Supervisor, command: Command, asker: oneshot::Sender<Reply>) {
+    let reply = match command {
+        Command::Reload {} => return supervisor.reload(Some(asker)),
         Command::GetVersion {} => version(),
         Command::AddRule { rule } => add_rule(supervisor, rule),
         Command::RemoveRule { rule } => remove_rule(supervisor, &rule),
@@ -28,7 +30,8 @@ pub(crate) fn answer(supervisor: &mut Supervisor, command: Command) -> Reply {
         Command::ListWorkers {} => {
             let holdings = &supervisor.state.holdings;
             Ok(Answer::Workers(WorkersAnswer {
-                generation: holdings.position().generation,
+                generation: holdings.generation(),
+                steering: holdings.steering().to_string(),
                 workers: supervisor.workers.statuses(holdings),
             }))
             .into()
@@ -38,7 +41,9 @@ pub(crate) fn answer(supervisor: &mut Supervisor, command: Command) -> Reply {
             let stats = report::stats(state, workers, sampler, *started);
             Ok(Answer::Stats(Box::new(stats))).into()
         }
-    }
+    };
+    // A client that has gone meanwhile needs no answer.
+    _ = asker.send(reply);
 }
 
 fn version() -> Reply {
@@ -94,14 +99,15 @@ fn remove_rule(supervisor: &mut Supervisor, reference: &RuleReference) -> Reply 
 }
 
 /// What the workers have yet to reach.
-fn applying(supervisor: &Supervisor) -> Applying {
+pub(crate) fn applying(supervisor: &Supervisor) -> Applying {
     Applying {
-        generation: supervisor.state.holdings.position().generation,
+        generation: supervisor.state.holdings.generation(),
         ledgers: supervisor.workers.serving().cloned().collect(),
     }
 }
 
-fn code(refused: &Refused) -> ErrorCode {
+/// The kind of a refusal.
+pub(crate) fn code(refused: &Refused) -> ErrorCode {
     match refused {
         Refused::Invalid(_) => ErrorCode::Invalid,
         Refused::InputTaken { .. } | Refused::NameTaken { .. } => ErrorCode::Conflict,

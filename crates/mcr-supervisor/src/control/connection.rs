@@ -75,6 +75,7 @@ async fn respond(line: &[u8], supervisor: &mpsc::Sender<Event>) -> Response<Answ
         match &mut result {
             Ok(Answer::Added(added)) => added.applied = is_applied,
             Ok(Answer::Removed(removed)) => removed.applied = is_applied,
+            Ok(Answer::Reloaded(reloaded)) => reloaded.applied = is_applied,
             _ => {}
         }
     }

@@ -18,6 +18,7 @@ use mcr_core::ids::{IfIndex, IngressId, WorkerId};
 use mcr_core::limits::INGRESSES;
 use mcr_core::plan::IngressKey;
 use mcr_core::slots::Slots;
+use mcr_sys::filter::Program;
 use mcr_sys::packet::PacketStatistics;
 use tracing::warn;
 
@@ -32,7 +33,9 @@ pub(crate) struct Ingresses {
     by_key: HashMap<IngressKey, IngressId>,
     admissions: BTreeMap<IfIndex, InterfaceAdmission>,
     places: Slots,
-    cores: Vec<usize>,
+    /// Sockets of each set, one for a worker, and who of them gets a frame.
+    members: usize,
+    steering: Program,
     next_id: u32,
     /// Shut until the first workers hold their routes: nothing is received for nobody.
     open: bool,
@@ -48,14 +51,15 @@ pub(crate) struct RingPlace {
 }
 
 impl Ingresses {
-    /// For workers on these cores, in their order.
-    pub(crate) fn new(cores: Vec<usize>) -> Self {
+    /// For so many workers, among whom a program divides what comes.
+    pub(crate) fn new(members: usize, steering: Program) -> Self {
         Self {
             sets: BTreeMap::new(),
             by_key: HashMap::new(),
             admissions: BTreeMap::new(),
             places: Slots::new(INGRESSES as u32),
-            cores,
+            members,
+            steering,
             next_id: 1,
             open: false,
         }
@@ -69,12 +73,13 @@ impl Ingresses {
         let ring =
             RingPlace { id: IngressId(self.next_id), place: place as usize, key: key.clone() };
         let id = ring.id;
-        let opened = IngressSet::open(ring, mtu, &self.cores).and_then(|mut set| {
-            if self.open {
-                set.admit(self.admissions.entry(key.ifindex).or_default())?;
-            }
-            Ok(set)
-        });
+        let opened =
+            IngressSet::open(ring, mtu, self.members, &self.steering).and_then(|mut set| {
+                if self.open {
+                    set.admit(self.admissions.entry(key.ifindex).or_default())?;
+                }
+                Ok(set)
+            });
         let set = opened.inspect_err(|_| self.places.give_back(place..place + 1))?;
         self.next_id += 1;
         self.by_key.insert(key.clone(), id);

@@ -89,19 +89,12 @@ pub(crate) fn sample(state: &State, workers: &Workers, sampler: &mut Sampler) {
 /// What a rule counted in all workers, living and dead.
 pub(crate) fn rule_tally(declared: &DeclaredRule, state: &State, workers: &Workers) -> RuleTally {
     let mut sum = state.retained.rule(declared.id).cloned().unwrap_or_default();
-    // What a pending rule counted is retained; the workers may not have given its record up yet.
-    if state.holdings.route(declared.id).is_some() {
-        add_live(declared, workers, &mut sum);
-    }
-    sum
-}
-
-/// Adds what a rule counted in the present processes.
-pub(crate) fn add_live(declared: &DeclaredRule, workers: &Workers, sum: &mut RuleTally) {
+    // A pending rule's, too: the workers have its records until another rule takes them.
     let ledgers = workers.ledgers().filter_map(|(_, _, ledger)| ledger);
     for tally in ledgers.filter_map(|ledger| reading::rule(ledger, declared)) {
         sum.add(&tally);
     }
+    sum
 }
 
 fn totals(state: &State, workers: &Workers) -> CoreStats {

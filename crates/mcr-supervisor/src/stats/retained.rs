@@ -6,6 +6,7 @@ use mcr_api::control::CoreStats;
 use mcr_core::ids::{RuleId, WorkerId};
 use mcr_core::ledger::RingCounter;
 use mcr_core::rule_set::DeclaredRule;
+use mcr_core::verdict::EgressError;
 use mcr_sys::ledger::LedgerReader;
 use mcr_sys::packet::PacketStatistics;
 
@@ -17,6 +18,8 @@ use crate::resources::ingress::RingPlace;
 pub(crate) struct Retained {
     cores: BTreeMap<WorkerId, CoreStats>,
     rules: HashMap<RuleId, RuleTally>,
+    /// Frames that a dead worker had read, but whose receipt only its sockets know of.
+    read_early: BTreeMap<WorkerId, u64>,
     /// Rings that are closed here, and perhaps not yet by every worker.
     closing: Vec<ClosingRing>,
 }
@@ -36,7 +39,7 @@ impl Retained {
         self.cores.get(&worker)
     }
 
-    /// What a rule had counted in workers that are dead, or before it was pending.
+    /// What a rule had counted in workers that are dead.
     pub(crate) fn rule(&self, id: RuleId) -> Option<&RuleTally> {
         self.rules.get(&id)
     }
@@ -44,11 +47,6 @@ impl Retained {
     /// The rule is not declared any more.
     pub(crate) fn forget_rule(&mut self, id: RuleId) {
         self.rules.remove(&id);
-    }
-
-    /// What a rule has counted so far, before the workers give its record up.
-    pub(crate) fn keep_rule(&mut self, id: RuleId, tally: &RuleTally) {
-        self.rules.entry(id).or_default().add(tally);
     }
 
     /// What a worker that died had counted.
@@ -60,29 +58,38 @@ impl Retained {
         rules: impl Iterator<Item = &'a DeclaredRule>,
     ) {
         let mut stats = reading::core_stats(ledger);
+        let mut read_early = 0;
         for tally in rings.filter_map(|ring| reading::ring(ledger, ring)) {
-            add_abandoned_ring(&mut stats, &tally);
+            read_early += add_abandoned_ring(&mut stats, &tally);
         }
         for closing in &mut self.closing {
             if closing.forget_reader(worker) {
-                add_abandoned_ring(&mut stats, &reading::closed_ring(ledger, closing.place));
+                let tally = reading::closed_ring(ledger, closing.place);
+                read_early += add_abandoned_ring(&mut stats, &tally);
             }
         }
-        self.core_mut(worker).add(&stats);
+        self.read_early.insert(worker, read_early);
+        let core = self.core_mut(worker);
+        core.add(&stats);
+        close_account(core);
         for declared in rules {
-            if let Some(tally) = reading::rule(ledger, declared)
+            if let Some(mut tally) = reading::rule(ledger, declared)
                 && tally.packets > 0
             {
-                self.keep_rule(declared.id, &tally);
+                tally.close_account();
+                self.rules.entry(declared.id).or_default().add(&tally);
             }
         }
     }
 
-    /// What the kernel still counted for a dead worker's sockets: nobody has read those frames.
+    /// What the kernel still counted for a dead worker's sockets: nobody has read those frames, but
+    /// for the ones that the worker read after it had asked for these figures for the last time.
     pub(crate) fn keep_unread(&mut self, worker: WorkerId, statistics: PacketStatistics) {
+        let read_early = self.read_early.remove(&worker).unwrap_or(0);
+        let unread = statistics.received.saturating_sub(read_early);
         let stats = self.core_mut(worker);
-        stats.received += statistics.received;
-        stats.kernel_drops += statistics.received;
+        stats.received += unread;
+        stats.kernel_drops += unread;
     }
 
     /// A ring is being closed in this generation; the workers among `ledgers` that have it will
@@ -149,14 +156,25 @@ pub(crate) fn add_ring(stats: &mut CoreStats, ring: &RingTally) {
     stats.kernel_drops += ring.of(RingCounter::KernelDrops);
 }
 
-/// Counts a ring whose reader is dead: the frames left in it are dropped with it.
-fn add_abandoned_ring(stats: &mut CoreStats, ring: &RingTally) {
+/// Counts a ring whose reader is dead: the frames left in it are dropped with it. Returns how many
+/// frames were read that the worker had not yet counted as received.
+fn add_abandoned_ring(stats: &mut CoreStats, ring: &RingTally) -> u64 {
     let (received, read) = (ring.of(RingCounter::Received), ring.of(RingCounter::FramesRead));
-    // A worker that dies between two stores may have counted a batch as read, but not yet as
-    // received.
+    let read_early = read.saturating_sub(received);
     let received = received.max(read);
     stats.received += received;
     stats.kernel_drops += received - read;
+    read_early
+}
+
+/// A worker that dies within a batch has counted some of it and not the rest. What it said nothing
+/// about yet gets its name here, so that the account of the dead is closed.
+fn close_account(stats: &mut CoreStats) {
+    let open = stats.unaccounted();
+    stats.kernel_drops = stats.kernel_drops.saturating_add_signed(open.received);
+    stats.datagrams = stats.datagrams.saturating_add_signed(-open.datagrams);
+    let abandoned = stats.errors.entry(EgressError::Abandoned.name().into()).or_default();
+    *abandoned = abandoned.saturating_add_signed(open.copies);
 }
 
 #[cfg(test)]

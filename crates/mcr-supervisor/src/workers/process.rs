@@ -113,6 +113,10 @@ impl Launcher {
         command.args(["--busy-poll-us", &self.busy_poll_us.to_string()]);
         command.args(["--parent", &std::process::id().to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        // The service manager listens to the supervisor alone.
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            command.env_remove(name);
+        }
         let mapping = |(parent_fd, child_fd)| FdMapping { parent_fd, child_fd };
         command
             .fd_mappings(inherited.into_iter().map(mapping).collect())

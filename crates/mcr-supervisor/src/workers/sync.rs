@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use mcr_api::worker::{WorkerCommand, encode, sync_chunks};
-use mcr_core::ids::{EgressId, IngressId, RuleId};
+use mcr_core::ids::{EgressId, IngressId, RuleId, WorkerId};
 
 use crate::holdings::{Change, Holdings};
 use crate::limits;
@@ -62,9 +62,10 @@ impl Sync {
     }
 
     /// What to send next; `None` when all has been sent. Call [`Self::sent`] when it was.
-    pub(crate) fn next(&mut self, holdings: &Holdings) -> Option<Step> {
+    pub(crate) fn next(&mut self, holdings: &Holdings, worker: WorkerId) -> Option<Step> {
         while let Some(&change) = self.backlog.front() {
-            if let Some(command) = holdings.command(change) {
+            let concerns = holdings.owner(change).is_none_or(|owner| owner == worker);
+            if let Some(command) = holdings.command(change).filter(|_| concerns) {
                 let message = holdings.encode(command);
                 return Some(Step { message, change: Some(change), leads_to: None });
             }
@@ -74,9 +75,9 @@ impl Sync {
             Stage::Nothing => {
                 Some(step(holdings, WorkerCommand::SyncBegin, Stage::Ingresses(None)))
             }
-            Stage::Ingresses(last) => next_ingress(holdings, last),
-            Stage::Egresses(last) => next_egress(holdings, last),
-            Stage::Routes(last) => Some(next_routes(holdings, last)),
+            Stage::Ingresses(last) => next_ingress(holdings, worker, last),
+            Stage::Egresses(last) => next_egress(holdings, worker, last),
+            Stage::Routes(last) => Some(next_routes(holdings, worker, last)),
             Stage::Whole => None,
         }
     }
@@ -96,9 +97,9 @@ fn step(holdings: &Holdings, command: WorkerCommand, stage: Stage) -> Step {
     Step { message: holdings.encode(command), change: None, leads_to: Some(stage) }
 }
 
-fn next_ingress(holdings: &Holdings, last: Option<IngressId>) -> Option<Step> {
+fn next_ingress(holdings: &Holdings, worker: WorkerId, last: Option<IngressId>) -> Option<Step> {
     let Some(id) = holdings.ingresses.after(last) else {
-        return next_egress(holdings, None);
+        return next_egress(holdings, worker, None);
     };
     let change = Change::IngressOpened(id);
     let message = holdings.encode(holdings.command(change)?);
@@ -107,9 +108,9 @@ fn next_ingress(holdings: &Holdings, last: Option<IngressId>) -> Option<Step> {
 }
 
 /// The sockets go before the routes that name them.
-fn next_egress(holdings: &Holdings, last: Option<EgressId>) -> Option<Step> {
+fn next_egress(holdings: &Holdings, worker: WorkerId, last: Option<EgressId>) -> Option<Step> {
     let Some(id) = holdings.egresses.after(last) else {
-        return Some(next_routes(holdings, None));
+        return Some(next_routes(holdings, worker, None));
     };
     let change = Change::EgressOpened(id);
     let message = holdings.encode(holdings.command(change)?);
@@ -117,9 +118,9 @@ fn next_egress(holdings: &Holdings, last: Option<EgressId>) -> Option<Step> {
     Some(Step { message, change: Some(change), leads_to })
 }
 
-fn next_routes(holdings: &Holdings, last: Option<RuleId>) -> Step {
-    let routes = holdings.routes_after(last).cloned();
-    let Some(message) = sync_chunks(holdings.position().generation, routes).next() else {
+fn next_routes(holdings: &Holdings, worker: WorkerId, last: Option<RuleId>) -> Step {
+    let routes = holdings.routes_after(last, worker).cloned();
+    let Some(message) = sync_chunks(holdings.generation(), routes).next() else {
         return step(holdings, WorkerCommand::SyncCommit, Stage::Whole);
     };
     let reached = match &message.command {

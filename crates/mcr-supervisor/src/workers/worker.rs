@@ -99,12 +99,12 @@ impl Live {
     }
 
     /// Whether it holds exactly what it should.
-    pub(crate) fn is_in_sync(&self, holdings: &Holdings) -> bool {
+    pub(crate) fn is_in_sync(&self, id: WorkerId, holdings: &Holdings) -> bool {
         let told_all = self.sync.as_ref().is_none_or(Sync::is_whole);
-        told_all && self.process.is_up() && self.process.position() == holdings.position()
+        told_all && self.process.is_up() && self.process.position() == holdings.position(id)
     }
 
-    /// Tells of a change; `message` is its command, the same for all workers.
+    /// Tells of a change; `message` is its command, or that it is not for this worker.
     pub(crate) fn announce(
         &mut self,
         id: WorkerId,
@@ -132,7 +132,7 @@ impl Live {
             return;
         };
         for _ in 0..limits::SYNC_MESSAGES_AT_ONCE {
-            let Some(step) = sync.next(holdings) else {
+            let Some(step) = sync.next(holdings, id) else {
                 return;
             };
             let descriptor = step.change.and_then(|change| holdings.descriptor(change, id));
@@ -162,7 +162,7 @@ impl Live {
         if self.killed_because.is_some() {
             return;
         }
-        if self.is_in_sync(holdings) {
+        if self.is_in_sync(id, holdings) {
             self.sync_failures = 0;
             self.command_lost = false;
             // A starting worker's ends where it takes its place.
@@ -172,7 +172,7 @@ impl Live {
         }
         let ledger = self.process.position();
         let look = Look {
-            desired: holdings.position(),
+            desired: holdings.position(id),
             desired_before,
             ledger,
             ledger_before: self.generation_before,

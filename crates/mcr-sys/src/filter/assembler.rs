@@ -6,7 +6,10 @@
 
 use super::Program;
 use crate::limits::MAX_INSTRUCTIONS;
-use libc::{BPF_ABS, BPF_B, BPF_IND, BPF_JMP, BPF_K, BPF_LD, BPF_LDX, BPF_MEM, BPF_W, sock_filter};
+use libc::{
+    BPF_ABS, BPF_ALU, BPF_B, BPF_IND, BPF_JMP, BPF_K, BPF_LD, BPF_LDX, BPF_MEM, BPF_W, BPF_X,
+    BPF_XOR, sock_filter,
+};
 use std::collections::HashMap;
 
 /// Where an instruction stands, counted from the end of the program.
@@ -38,12 +41,12 @@ impl Assembler {
 
     /// Accumulator modulo `divisor`, then falls into what was written last.
     pub(super) fn modulo(&mut self, divisor: u32) -> Label {
-        self.push(libc::BPF_ALU | libc::BPF_MOD | BPF_K, divisor)
+        self.push(BPF_ALU | libc::BPF_MOD | BPF_K, divisor)
     }
 
     /// Accumulator and `mask`, then on to `next`.
     pub(super) fn and(&mut self, mask: u32, next: Label) -> Label {
-        self.then(libc::BPF_ALU | libc::BPF_AND | BPF_K, mask, next)
+        self.then(BPF_ALU | libc::BPF_AND | BPF_K, mask, next)
     }
 
     /// Loads the frame's bytes at `offset`, big-endian; `width` is `BPF_B`, `BPF_H` or `BPF_W`.
@@ -88,17 +91,71 @@ impl Assembler {
         self.then(libc::BPF_ST, word, next)
     }
 
+    /// Accumulator times `factor`, modulo 2^32.
+    pub(super) fn multiply(&mut self, factor: u32, next: Label) -> Label {
+        self.then(BPF_ALU | libc::BPF_MUL | BPF_K, factor, next)
+    }
+
+    /// Accumulator plus `term`.
+    pub(super) fn add(&mut self, term: u32, next: Label) -> Label {
+        self.then(BPF_ALU | libc::BPF_ADD | BPF_K, term, next)
+    }
+
+    /// Accumulator plus the index register.
+    pub(super) fn add_index(&mut self, next: Label) -> Label {
+        self.then(BPF_ALU | libc::BPF_ADD | BPF_X, 0, next)
+    }
+
+    /// Accumulator, bit by bit exclusive or `operand`.
+    pub(super) fn exclusive_or(&mut self, operand: u32, next: Label) -> Label {
+        self.then(BPF_ALU | BPF_XOR | BPF_K, operand, next)
+    }
+
+    /// Accumulator, bit by bit exclusive or the index register.
+    pub(super) fn exclusive_or_index(&mut self, next: Label) -> Label {
+        self.then(BPF_ALU | BPF_XOR | BPF_X, 0, next)
+    }
+
+    /// Accumulator, so many bits to the right.
+    pub(super) fn shift_right(&mut self, bits: u32, next: Label) -> Label {
+        self.then(BPF_ALU | libc::BPF_RSH | BPF_K, bits, next)
+    }
+
+    /// Accumulator, so many bits to the left.
+    pub(super) fn shift_left(&mut self, bits: u32, next: Label) -> Label {
+        self.then(BPF_ALU | libc::BPF_LSH | BPF_K, bits, next)
+    }
+
+    /// Copies the accumulator to the index register.
+    pub(super) fn copy_to_index(&mut self, next: Label) -> Label {
+        self.then(libc::BPF_MISC | libc::BPF_TAX, 0, next)
+    }
+
+    /// Loads a constant into the index register.
+    pub(super) fn load_index_constant(&mut self, value: u32, next: Label) -> Label {
+        self.then(BPF_LDX | libc::BPF_IMM, value, next)
+    }
+
+    /// Loads a scratch word into the index register.
+    pub(super) fn load_index_scratch(&mut self, word: u32, next: Label) -> Label {
+        self.then(BPF_LDX | BPF_MEM, word, next)
+    }
+
+    /// Whether the accumulator is above the index register.
+    pub(super) fn branch_above_index(&mut self, yes: Label, no: Label) -> Label {
+        self.branch_by(libc::BPF_JGT | BPF_X, 0, yes, no)
+    }
+
     /// Compares the accumulator with `operand` (`BPF_JEQ`, `BPF_JGT`, `BPF_JGE`, `BPF_JSET`).
     pub(super) fn branch(&mut self, test: u32, operand: u32, yes: Label, no: Label) -> Label {
+        self.branch_by(test | BPF_K, operand, yes, no)
+    }
+
+    fn branch_by(&mut self, test: u32, operand: u32, yes: Label, no: Label) -> Label {
         let yes = self.within_reach(yes);
         let no = self.within_reach(no);
         let (jt, jf) = (self.distance(yes) as u8, self.distance(no) as u8);
-        self.reversed.push(sock_filter {
-            code: (BPF_JMP | BPF_K | test) as u16,
-            jt,
-            jf,
-            k: operand,
-        });
+        self.reversed.push(sock_filter { code: (BPF_JMP | test) as u16, jt, jf, k: operand });
         self.front()
     }
 
@@ -147,7 +204,7 @@ impl Assembler {
     }
 
     /// The instruction written last, which is the first to run so far.
-    fn front(&self) -> Label {
+    pub(super) fn front(&self) -> Label {
         Label(self.reversed.len() - 1)
     }
 }

@@ -2,7 +2,10 @@
 //! be tested on many frames without a socket. A forbidden jump or instruction panics.
 
 use super::Program;
-use libc::{BPF_ABS, BPF_ALU, BPF_B, BPF_H, BPF_IND, BPF_JMP, BPF_LD, BPF_LDX, BPF_MEM, BPF_RET};
+use libc::{
+    BPF_ABS, BPF_ALU, BPF_B, BPF_H, BPF_IND, BPF_JMP, BPF_LD, BPF_LDX, BPF_MEM, BPF_RET, BPF_X,
+    BPF_XOR,
+};
 
 /// A frame and the kernel's own facts about it.
 pub(super) struct Input<'a> {
@@ -25,21 +28,37 @@ pub(super) fn run(program: &Program, input: &Input) -> u32 {
                 Some(value) => a = value,
                 None => return 0,
             },
+            BPF_LDX if code & 0xe0 == BPF_MEM => x = scratch[k as usize],
+            BPF_LDX if code & 0xe0 == libc::BPF_IMM => x = k,
             BPF_LDX if code & 0xe0 == libc::BPF_MSH => match input.frame.get(k as usize) {
                 Some(byte) => x = u32::from(byte & 0x0f) * 4,
                 None => return 0,
             },
             libc::BPF_ST => scratch[k as usize] = a,
-            BPF_ALU if code & 0xf0 == libc::BPF_AND => a &= k,
-            BPF_ALU if code & 0xf0 == libc::BPF_MOD => a %= k,
+            BPF_ALU => a = calculate(code, a, if code & BPF_X == 0 { k } else { x }),
+            libc::BPF_MISC if code & 0xf8 == libc::BPF_TAX => x = a,
             BPF_JMP if code & 0xf0 == libc::BPF_JA => at += k as usize,
             BPF_JMP => {
-                let jump = if holds(code, a, k) { instruction.jt } else { instruction.jf };
+                let operand = if code & BPF_X == 0 { k } else { x };
+                let jump = if holds(code, a, operand) { instruction.jt } else { instruction.jf };
                 at += usize::from(jump);
             }
             BPF_RET => return if code & 0x18 == libc::BPF_A { a } else { k },
             _ => panic!("instruction {code:#x} is not in the reference machine"),
         }
+    }
+}
+
+fn calculate(code: u32, a: u32, operand: u32) -> u32 {
+    match code & 0xf0 {
+        libc::BPF_ADD => a.wrapping_add(operand),
+        libc::BPF_MUL => a.wrapping_mul(operand),
+        libc::BPF_MOD => a % operand,
+        libc::BPF_AND => a & operand,
+        BPF_XOR => a ^ operand,
+        libc::BPF_LSH => a << operand,
+        libc::BPF_RSH => a >> operand,
+        other => panic!("operation {other:#x} is not in the reference machine"),
     }
 }
 

@@ -215,19 +215,6 @@ fn ten_thousand_scattered_groups_still_make_a_program() {
 }
 
 #[test]
-fn steering_names_the_member_of_each_core() {
-    let member = |cores: &[usize], cpu| {
-        run(&Program::steer_by_cpu(cores), &Input { frame: &[], packet_type: 0, cpu })
-    };
-    assert_eq!([member(&[3, 1], 3), member(&[3, 1], 1)], [0, 1]);
-    assert_eq!([member(&[3, 1], 0), member(&[3, 1], 5)], [0, 1], "modulo for other cores");
-    assert_eq!(member(&[], 7), 0);
-    let many: Vec<usize> = (0..5000).rev().collect();
-    assert_eq!(member(&many, 4999), 0);
-    assert!(Program::steer_by_cpu(&many).len() <= libc::BPF_MAXINSNS as usize);
-}
-
-#[test]
 fn the_kernel_accepts_every_kind_of_program() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for link in [LinkHeader::Ethernet, LinkHeader::None] {

@@ -1,7 +1,9 @@
 use super::*;
 use crate::filter::{Admission, Interval, LinkHeader};
 use crate::test_namespace::{ifindex, in_own_namespace};
-use std::net::UdpSocket;
+use mcr_core::steering::{Shares, Steering};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 
 const GEOMETRY: RingGeometry = RingGeometry { slot_bytes: 2048, slots: 32 };
 
@@ -88,6 +90,38 @@ fn steering_gives_each_frame_to_the_member_of_its_core() {
         first.set_steering(&Program::steer_by_cpu(&[core, 5000])).unwrap();
         pinned(core, || send(4000, 7));
         assert_eq!([received(&first), received(&second)], [7, 0]);
+    });
+}
+
+/// The kernel computes what `mcr_core::steering` says, of both families.
+#[test]
+fn steering_by_hash_gives_each_destination_to_its_owner() {
+    in_own_namespace(|| {
+        let cores = [0, 1, 5];
+        let members = cores.map(|_| bound());
+        let mut group = None;
+        for member in &members {
+            group = Some(member.join_steering(group).unwrap());
+            let every = Interval { first: 0, last: u32::MAX, ports: Vec::new() };
+            let (v4, v6) = (vec![every.clone()], vec![every]);
+            let admission = Admission { link: LinkHeader::Ethernet, v4, v6 };
+            member.set_filter(&Program::admit(&admission)).unwrap();
+        }
+        let shares = Shares::new(Steering::Hash, &cores);
+        members[0].set_steering(&Program::steer_by_hash(shares.seeds())).unwrap();
+        let mut owners = BTreeSet::new();
+        for host in [IpAddr::from([127, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()] {
+            for port in 4_000..4_020 {
+                let socket = UdpSocket::bind((host, 0)).unwrap();
+                socket.send_to(b"to its owner", (host, port)).unwrap();
+                let received = members.each_ref().map(|m| m.take_statistics().unwrap().received);
+                let owner = shares.owner(host, port).unwrap().0 as usize;
+                let expected = [0, 1, 2].map(|member| u64::from(member == owner));
+                assert_eq!(received, expected, "{host} {port}");
+                owners.insert(owner);
+            }
+        }
+        assert_eq!(owners.len(), cores.len(), "every member was met");
     });
 }
 

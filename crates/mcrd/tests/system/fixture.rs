@@ -24,6 +24,7 @@ use mcr_api::control::{
     Added, Command, Removed, RuleReference, RuleState, Stats, WorkerState, Workers,
 };
 use mcr_api::rule::{OutputSpec, RuleSpec};
+use mcr_core::steering::Shares;
 use mcr_lab::daemon::Daemon;
 use mcr_lab::generator::{Generator, RunningGenerator};
 use mcr_lab::sink::{Sink, SinkReport};
@@ -159,15 +160,24 @@ impl Relay {
         know_neighbours(&net)?;
         let list: Vec<String> = cores.iter().map(ToString::to_string).collect();
         let list = list.join(",");
-        let mut all = vec!["--cores", &list, "--io", variant.io.name()];
+        let steering = variant.steering.to_string();
+        let mut all = vec!["--cores", &list, "--io", variant.io.name(), "--steering", &steering];
         all.extend(arguments);
         let daemon = Daemon::start_within(&net.relay, &all, READY)?;
         let relay = Self { net, daemon, variant, cores, _share: share };
-        let workers = relay.workers()?.workers;
-        let as_told = workers.len() == variant.workers
+        let Workers { workers, steering, .. } = relay.workers()?;
+        let as_told = steering == variant.steering.to_string()
+            && workers.len() == variant.workers
             && workers.iter().all(|worker| worker.io == Some(variant.io));
         ensure!(as_told, "not {variant}: {workers:?}");
         Ok(relay)
+    }
+
+    /// The number of the only worker that handles what is sent there; `None`: that of the core.
+    pub(crate) fn owner(&self, destination: SocketAddr) -> Option<usize> {
+        let shares = Shares::new(self.variant.steering, &self.cores);
+        let owner = shares.owner(destination.ip(), destination.port());
+        owner.map(|worker| worker.0 as usize)
     }
 
     /// Adds a rule, and waits until every worker has it.

@@ -16,8 +16,8 @@ use crate::variant::{Family, Variant, endpoint, matrix};
 /// Registers the trials.
 pub(crate) fn trials(suite: Suite) -> Suite {
     let variants = [
-        Variant { family: Family::V4, workers: 2, io: Mechanism::Uring },
-        Variant { family: Family::V6, workers: 2, io: Mechanism::Poll },
+        Variant { family: Family::V4, workers: 2, io: Mechanism::Uring, ..Variant::usual() },
+        Variant { family: Family::V6, workers: 2, io: Mechanism::Poll, ..Variant::usual() },
     ];
     matrix(suite, "load::fifty_thousand_a_second", &variants, fifty_thousand_a_second)
 }

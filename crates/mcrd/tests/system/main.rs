@@ -20,8 +20,11 @@ mod load;
 mod losses;
 mod membership;
 mod network;
+mod reload;
 mod rules;
+mod service_manager;
 mod startup;
+mod steering;
 mod variant;
 
 use std::process::ExitCode;
@@ -39,10 +42,13 @@ fn main() -> ExitCode {
     suite = egress::trials(suite);
     suite = busy_poll::trials(suite);
     suite = exclusive::trials(suite);
+    suite = steering::trials(suite);
     suite = control::trials(suite);
     suite = client::trials(suite);
     suite = configuration::trials(suite);
+    suite = reload::trials(suite);
     suite = lifecycle::trials(suite);
+    suite = service_manager::trials(suite);
     suite = rules::trials(suite);
     suite = startup::trials(suite);
     suite.run()

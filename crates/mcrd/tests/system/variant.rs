@@ -1,10 +1,10 @@
-//! The ways to run each trial: by address family, number of workers, and mechanism.
+//! The ways to run each trial: by address family, number of workers, mechanism and steering.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Result;
-use mcr_api::control::Mechanism;
+use mcr_api::control::{Mechanism, Steering};
 use mcr_lab::harness::{Skip, Suite};
 use mcr_lab::topology;
 use mcr_sys::process::allowed_cores;
@@ -85,16 +85,18 @@ pub(crate) struct Variant {
     pub(crate) workers: usize,
     /// How workers reach the kernel.
     pub(crate) io: Mechanism,
+    /// Who handles a frame.
+    pub(crate) steering: Steering,
 }
 
 impl Variant {
-    /// Every combination.
+    /// Every combination, steered by CPU; [`matrix`] adds the others.
     pub(crate) fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for family in Family::BOTH {
             for workers in [1, 2] {
                 for io in [Mechanism::Uring, Mechanism::Poll] {
-                    all.push(Self { family, workers, io });
+                    all.push(Self { family, workers, io, steering: Steering::Cpu });
                 }
             }
         }
@@ -108,7 +110,7 @@ impl Variant {
 
     /// IPv4, two workers, `io_uring`: for what has neither family nor mechanism.
     pub(crate) fn usual() -> Self {
-        Self { family: Family::V4, workers: 2, io: Mechanism::Uring }
+        Self { family: Family::V4, workers: 2, io: Mechanism::Uring, steering: Steering::Cpu }
     }
 
     /// The cores to run the workers on.
@@ -138,16 +140,23 @@ impl fmt::Display for Variant {
             Family::V6 => "v6",
         };
         let plural = if self.workers == 1 { "" } else { "s" };
-        write!(f, "{family}::{}_worker{plural}::{}", self.workers, self.io.name())
+        write!(f, "{family}::{}_worker{plural}::{}", self.workers, self.io.name())?;
+        match self.steering {
+            Steering::Cpu => Ok(()),
+            Steering::Hash => f.write_str("::by_hash"),
+        }
     }
 }
 
 /// A trial that can be run in several ways.
 pub(crate) type VariantTrial = fn(Variant) -> Result<()>;
 
-/// Registers a trial once for each variant: `name::v6::2_workers::poll`.
+/// Registers a trial once for each variant, `name::v6::2_workers::poll`, and where there are
+/// several workers once more steered by hash.
 pub(crate) fn matrix(suite: Suite, name: &str, variants: &[Variant], trial: VariantTrial) -> Suite {
-    variants.iter().fold(suite, |suite, &variant| {
+    let several = variants.iter().filter(|variant| variant.workers > 1);
+    let by_hash = several.map(|variant| Variant { steering: Steering::Hash, ..*variant });
+    variants.iter().copied().chain(by_hash).fold(suite, |suite, variant| {
         suite.trial(format!("{name}::{variant}"), move || trial(variant))
     })
 }

@@ -133,3 +133,65 @@ proptest! {
         prop_assert_eq!(emptied, format!("{:?}", RuleSet { next_id, ..RuleSet::default() }));
     }
 }
+
+/// The rules of a set without their ids.
+fn declared(set: &RuleSet) -> BTreeSet<String> {
+    set.iter().map(|declared| format!("{:?}", declared.rule)).collect()
+}
+
+fn take(set: &mut RuleSet, difference: &Difference) -> BTreeSet<RuleId> {
+    for id in &difference.gone {
+        assert!(set.remove(*id).is_some());
+    }
+    let new = difference.new.iter().map(|rule| {
+        let added = set.add(rule.clone()).expect("it was tried out");
+        assert!(added.created);
+        added.id
+    });
+    new.chain(difference.kept.iter().copied()).collect()
+}
+
+proptest! {
+    /// A file read anew leads to where a fresh start with it, and with the rules of other origin,
+    /// would lead; what both files have is not touched; a second reading changes nothing.
+    #[test]
+    fn a_difference_leads_to_what_is_wanted(
+        first in prop::collection::vec(any_rule(), 0..8),
+        others in prop::collection::vec(any_rule(), 0..4),
+        wanted in prop::collection::vec(any_rule(), 0..8),
+    ) {
+        let mut set = RuleSet::default();
+        let ids = |set: &mut RuleSet, rules: Vec<Rule>| -> BTreeSet<RuleId> {
+            rules.into_iter().filter_map(|rule| set.add(rule).ok()).map(|added| added.id).collect()
+        };
+        let replaced = ids(&mut set, first);
+        let kept_anyway: Vec<_> = {
+            let others = ids(&mut set, others);
+            let stays = |id| others.contains(id) && !replaced.contains(id);
+            set.iter().filter(|declared| stays(&declared.id)).cloned().collect()
+        };
+        let before = set.clone();
+        let mut fresh = RuleSet::default();
+        for other in &kept_anyway {
+            prop_assert!(fresh.add(other.rule.clone()).is_ok());
+        }
+        let refused = wanted.iter().find(|rule| fresh.add((*rule).clone()).is_err());
+        match set.difference(&replaced, &wanted) {
+            // Of two rules that do not go together either may be named.
+            Err(error) => {
+                prop_assert!(refused.is_some() && error.place < wanted.len());
+            }
+            Ok(difference) => {
+                prop_assert_eq!(refused, None);
+                let now = take(&mut set, &difference);
+                prop_assert_eq!(declared(&set), declared(&fresh));
+                for id in difference.kept.iter().chain(kept_anyway.iter().map(|other| &other.id)) {
+                    prop_assert_eq!(set.get(*id), before.get(*id));
+                }
+                let again = set.difference(&now, &wanted).expect("it is there already");
+                prop_assert!(again.gone.is_empty() && again.new.is_empty());
+                prop_assert_eq!(again.kept, now);
+            }
+        }
+    }
+}

@@ -41,17 +41,22 @@ struct Member {
 
 impl IngressSet {
     /// Opens the sockets and joins them; nothing is let in yet.
-    pub(super) fn open(ring: RingPlace, mtu: u32, cores: &[usize]) -> Result<Self, Refusal> {
-        let mut members = Vec::with_capacity(cores.len());
+    pub(super) fn open(
+        ring: RingPlace,
+        mtu: u32,
+        workers: usize,
+        steering: &Program,
+    ) -> Result<Self, Refusal> {
+        let mut members = Vec::with_capacity(workers);
         let mut group = None;
-        for _ in cores {
+        for _ in 0..workers {
             let (socket, joined) = open_member(&ring.key, group)?;
             group = Some(joined);
             members.push(Member { socket, handed: Cell::new(false), candidate: None });
         }
         let group = group.ok_or_else(|| Refusal::Full("0 workers".into()))?;
         // Before the filters let in anything, since until now all would go to the first.
-        members[0].socket.set_steering(&Program::steer_by_cpu(cores))?;
+        members[0].socket.set_steering(steering)?;
         Ok(Self { ring, mtu, group, members, disordered: false, instructions: usize::MAX })
     }
 

@@ -3,8 +3,12 @@ use std::collections::BTreeMap;
 use mcr_api::worker::{WorkerMessage, decode};
 use mcr_core::ids::{EgressId, IfIndex, OutputSlot, RuleSlot};
 use mcr_core::route::{Route, RouteKey, RouteOutput, StateHash, Via};
+use mcr_core::steering::Steering;
 
 use super::*;
+use crate::workers::drift::Position;
+
+const WORKER: WorkerId = WorkerId(0);
 
 fn route(id: u64, port: u16) -> Route {
     Route {
@@ -59,7 +63,7 @@ impl Model {
 /// Sends up to so many messages; returns how many there were.
 fn pump(sync: &mut Sync, holdings: &Holdings, worker: &mut Model, most: usize) -> usize {
     for sent in 0..most {
-        let Some(step) = sync.next(holdings) else {
+        let Some(step) = sync.next(holdings, WORKER) else {
             return sent;
         };
         worker.take(&step.message);
@@ -69,13 +73,13 @@ fn pump(sync: &mut Sync, holdings: &Holdings, worker: &mut Model, most: usize) -
 }
 
 fn agree(worker: &Model, holdings: &Holdings) {
-    assert_eq!(worker.generation, holdings.position().generation);
-    assert_eq!(worker.hash(), holdings.position().hash);
+    let Position { generation, hash } = holdings.position(WORKER);
+    assert_eq!((worker.generation, worker.hash()), (generation, hash));
 }
 
 #[test]
 fn the_worker_ends_with_what_is_held_whatever_it_had() {
-    let mut holdings = Holdings::new(vec![0]);
+    let mut holdings = Holdings::new(Steering::Cpu, &[0]);
     (1..=2000).for_each(|id| _ = holdings.set_route(route(id, 5)));
     let mut worker = Model::default();
     worker.routes.insert(RuleId(3000), (route(3000, 1), true));
@@ -88,7 +92,7 @@ fn the_worker_ends_with_what_is_held_whatever_it_had() {
 
 #[test]
 fn changes_on_either_side_of_the_cursor_arrive() {
-    let mut holdings = Holdings::new(vec![0]);
+    let mut holdings = Holdings::new(Steering::Cpu, &[0]);
     (1..=2000).for_each(|id| _ = holdings.set_route(route(id, 5)));
     let mut worker = Model::default();
     let mut sync = Sync::new();
@@ -108,7 +112,7 @@ fn changes_on_either_side_of_the_cursor_arrive() {
 
 #[test]
 fn too_long_a_backlog_begins_anew() {
-    let mut holdings = Holdings::new(vec![0]);
+    let mut holdings = Holdings::new(Steering::Cpu, &[0]);
     (1..=300).for_each(|id| _ = holdings.set_route(route(id, 5)));
     let mut worker = Model::default();
     let mut sync = Sync::new();

@@ -37,7 +37,7 @@ fn a_thousand_flaps(variant: Variant) -> Result<()> {
         scene.recovered("a thousand flaps", NIC, Instant::now())?;
         link::flap(&scene.relay.net.relay, NIC, 1)?;
         scene.wait_until_reported(&tap)?;
-        descriptors_return(scene.relay, descriptors)
+        descriptors_return(scene.relay, &descriptors)
     })
 }
 
@@ -54,7 +54,7 @@ fn fifty_deletions(variant: Variant) -> Result<()> {
         scene.recovered("fifty deletions", NIC, Instant::now())?;
         link::flap(&scene.relay.net.relay, NIC, 1)?;
         scene.wait_until_reported(&tap)?;
-        descriptors_return(scene.relay, descriptors)
+        descriptors_return(scene.relay, &descriptors)
     })
 }
 
@@ -66,10 +66,10 @@ fn open_descriptors(relay: &Relay) -> Result<Vec<usize>> {
     pids.map(|pid| Ok(fs::read_dir(format!("/proc/{}/fd", pid?))?.count())).collect()
 }
 
-fn descriptors_return(relay: &Relay, before: Vec<usize>) -> Result<()> {
+fn descriptors_return(relay: &Relay, before: &[usize]) -> Result<()> {
     wait::until("no more descriptors than before", SOON, || {
         let now = open_descriptors(relay)?;
-        Ok(now.iter().zip(&before).all(|(now, before)| now <= before))
+        Ok(now.iter().zip(before).all(|(now, before)| now <= before))
     })
     .with_context(|| format!("{before:?} and now {:?}", open_descriptors(relay)))
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The operator wants the demo to end.
+/// The operator wants it to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Interrupted;
+pub(crate) struct Interrupted;
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,7 +23,7 @@ impl std::error::Error for Interrupted {}
 
 /// What the operator did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// SIGINT (Ctrl-C) or SIGTERM.
     Signal,
     /// A line was entered.
@@ -32,14 +32,14 @@ pub(super) enum Event {
 
 /// Hears the operator, from its making on.
 #[derive(Debug)]
-pub(super) struct Interrupt {
+pub(crate) struct Interrupt {
     events: Receiver<Event>,
     sender: Sender<Event>,
 }
 
 impl Interrupt {
     /// From now on SIGINT and SIGTERM are events and no longer end the process.
-    pub(super) fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         let (sender, events) = mpsc::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let (mut interrupt, mut terminate) = {
@@ -66,7 +66,7 @@ impl Interrupt {
 
     /// From now on a line on standard input is an event too. Its end is none: where nobody can
     /// press Enter, only a signal ends a wait.
-    pub(super) fn listen_for_enter(&self) -> Result<()> {
+    pub(crate) fn listen_for_enter(&self) -> Result<()> {
         let heard = self.sender.clone();
         // Not joined: it may stay in its read for ever.
         thread::Builder::new().name("enter".into()).spawn(move || {
@@ -79,7 +79,7 @@ impl Interrupt {
     }
 
     /// Waits; an error as soon as the operator wants to end.
-    pub(super) fn pause(&self, duration: Duration) -> Result<()> {
+    pub(crate) fn pause(&self, duration: Duration) -> Result<()> {
         match self.event(duration)? {
             Some(_) => bail!(Interrupted),
             None => Ok(()),
@@ -88,12 +88,12 @@ impl Interrupt {
 
     /// Whether the operator wanted to end while nobody waited. Ctrl-C reaches the daemon too, so
     /// what fails then fails for that reason.
-    pub(super) fn has_come(&self) -> bool {
+    pub(crate) fn has_come(&self) -> bool {
         self.events.try_iter().any(|event| event == Event::Signal)
     }
 
     /// The next event, if one comes within `timeout`.
-    pub(super) fn event(&self, timeout: Duration) -> Result<Option<Event>> {
+    pub(crate) fn event(&self, timeout: Duration) -> Result<Option<Event>> {
         match self.events.recv_timeout(timeout) {
             Ok(event) => Ok(Some(event)),
             Err(RecvTimeoutError::Timeout) => Ok(None),

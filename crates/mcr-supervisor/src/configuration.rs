@@ -1,0 +1,129 @@
+//! The configuration file: read at the start, and again whenever that is asked for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mcr_api::config::{Config, ConfiguredRule};
+use mcr_api::control::{Answer, ErrorBody, ErrorCode, Reloaded};
+use mcr_core::steering::Steering;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use crate::control::{self, Reply};
+use crate::event::Event;
+use crate::settings::StartError;
+use crate::supervisor::Supervisor;
+
+/// Where the file is, and who is told when it has been read.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    path: Option<PathBuf>,
+    /// What it said of steering at the start.
+    steering: Option<Steering>,
+    events: mpsc::Sender<Event>,
+}
+
+/// The client that waits for an answer; none after a signal.
+pub(crate) type Asker = Option<oneshot::Sender<Reply>>;
+
+/// Why the file was not taken over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    /// There is none.
+    #[error("mcrd was started without a configuration file: start it with --config FILE")]
+    NoFile,
+    /// It is wrong, as it would be at the start.
+    #[error(transparent)]
+    File(#[from] StartError),
+}
+
+impl Configuration {
+    pub(crate) fn new(
+        path: Option<PathBuf>,
+        steering: Option<Steering>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        Self { path, steering, events }
+    }
+
+    /// Reads the file, not on this thread: a large one takes long. What it says comes as
+    /// [`Event::ConfigurationRead`].
+    pub(crate) fn read_again(&self, asker: Asker) {
+        let (path, events) = (self.path.clone(), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            let path = path.as_deref().ok_or(ReloadError::NoFile);
+            let read = path.and_then(|path| Ok(read(path)?));
+            // It fails only where the daemon is ending.
+            _ = events.blocking_send(Event::ConfigurationRead { read, asker });
+        });
+    }
+
+    fn name(&self) -> String {
+        self.path.as_deref().unwrap_or(Path::new("")).display().to_string()
+    }
+}
+
+/// What the file says.
+pub(crate) fn read(path: &Path) -> Result<Config, StartError> {
+    let text = fs::read_to_string(path)
+        .map_err(|cause| StartError::ConfigFile { path: path.to_owned(), cause })?;
+    Ok(Config::parse(&text, &path.to_string_lossy())?)
+}
+
+impl Supervisor {
+    /// Takes over what the file says now, all of it or nothing.
+    pub(crate) fn take_configuration(&mut self, read: Result<Config, ReloadError>, asker: Asker) {
+        let file = self.configuration.name();
+        let taken = read.and_then(|config| {
+            let reloaded = self.configure(&config.rules)?;
+            if config.steering != self.configuration.steering {
+                warn!("{file}: steering cannot change while datagrams flow: restart mcrd for that");
+            }
+            Ok(reloaded)
+        });
+        match &taken {
+            Ok(Reloaded { new, gone, kept, .. }) => {
+                info!("{file}: read again: {new} rules new, {gone} gone, {kept} untouched");
+            }
+            Err(refused) => error!("{refused}: nothing was changed"),
+        }
+        let Some(asker) = asker else { return };
+        let reply = match taken {
+            Ok(reloaded) => Reply {
+                result: Ok(Answer::Reloaded(reloaded)),
+                applying: Some(control::applying(self)),
+            },
+            Err(refused) => Err(ErrorBody::new(code(&refused), refused)).into(),
+        };
+        // A client that has gone meanwhile needs no answer.
+        _ = asker.send(reply);
+    }
+
+    /// Makes the rules of the file these.
+    pub(crate) fn configure(&mut self, rules: &[ConfiguredRule]) -> Result<Reloaded, StartError> {
+        let Self { state, workers, sampler, configuration, .. } = self;
+        let difference = state.rules.difference(&state.configured, rules.iter().map(|r| &r.rule));
+        let difference = difference.map_err(|refused| StartError::ConfigRule {
+            path: configuration.path.clone().unwrap_or_default(),
+            line: rules[refused.place].line,
+            cause: refused.cause,
+        })?;
+        for id in &difference.gone {
+            sampler.forget(*id);
+        }
+        let (new, gone) = (difference.new.len(), difference.gone.len());
+        let kept = difference.kept.len();
+        state.take_difference(difference, workers);
+        Ok(Reloaded { new, gone, kept, applied: false })
+    }
+}
+
+fn code(refused: &ReloadError) -> ErrorCode {
+    match refused {
+        ReloadError::NoFile | ReloadError::File(StartError::ConfigFile { .. }) => {
+            ErrorCode::NotFound
+        }
+        ReloadError::File(StartError::ConfigRule { cause, .. }) => control::code(cause),
+        ReloadError::File(_) => ErrorCode::Invalid,
+    }
+}
