@@ -1,4 +1,5 @@
-//! Multicast memberships as the kernel shows them in `/proc/net`, and a querier's question for them.
+//! Multicast memberships as the kernel shows them in `/proc/net`, and a querier's question for
+//! them.
 
 mod query;
 

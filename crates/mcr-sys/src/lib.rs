@@ -1,9 +1,10 @@
 //! MCR's kernel layer: the only crate with unsafe code, behind safe functions.
 //!
 //! The supervisor's side makes sockets and holds them ([`packet`], [`membership`],
-//! [`reservation`], [`udp`], [`icmp`]), is told of an interface's end ([`device`]) and ends at its
-//! ingress what exclusive rules take ([`exclusion`]); a worker reads frames in place ([`ring`]) and sends them on ([`gather`],
-//! [`send`]) by [`uring`] or [`poll`]; both sides share [`seqpacket`], [`ledger`] and [`process`].
+//! [`reservation`], [`udp`], [`icmp`]), is told of an interface's end ([`device`]) and ends at an
+//! ingress what exclusive rules take ([`exclusion`]); a worker reads frames in place ([`ring`]) and
+//! sends them on ([`gather`], [`send`]) by [`uring`] or [`poll`]; both sides share [`seqpacket`],
+//! [`ledger`] and [`process`].
 //!
 //! What the kernel will touch later is owned by the object that asked it to.
 

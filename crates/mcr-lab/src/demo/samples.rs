@@ -40,6 +40,7 @@ pub(super) fn relayed() -> Relayed {
 
 fn arrivals(output: Output) -> Arrivals {
     let latency = Latency { samples: SENT, p50_ns: 44_000, p99_ns: 120_000, max_ns: 12_345_678 };
+    let origin = SocketAddr::new(output.relay_address(), 40_000);
     let stream = StreamReport {
         received: SENT,
         unique: SENT,
@@ -49,8 +50,8 @@ fn arrivals(output: Output) -> Arrivals {
         beyond_limit: 0,
         next_sequence: SENT,
         latency,
-        origins: BTreeSet::from([SocketAddr::new(output.relay_address(), 40_000)]),
-        last_origin: Some(SocketAddr::new(output.relay_address(), 40_000)),
+        origins: BTreeSet::from([origin]),
+        last_origin: Some(origin),
         ttls: BTreeSet::from([64]),
     };
     Arrivals { output, stream, strays: 0, socket_drops: 0 }

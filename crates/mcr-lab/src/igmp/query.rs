@@ -2,9 +2,14 @@
 
 use std::net::Ipv6Addr;
 
-use crate::frame::{group_mac, internet_checksum};
+use crate::frame::internet_checksum;
+use crate::link::MacAddress;
 
-const SOURCE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x51];
+const SOURCE_MAC: MacAddress = [0x02, 0, 0, 0, 0, 0x51];
+
+/// Where all hosts listen: 224.0.0.1 (RFC 1112, section 6.4), `ff02::1` (RFC 2464, section 7).
+const ALL_HOSTS_MAC: MacAddress = [0x01, 0, 0x5e, 0, 0, 1];
+const ALL_NODES_MAC: MacAddress = [0x33, 0x33, 0, 0, 0, 1];
 
 /// Tenths of a second within which members are to answer, each at a random moment.
 const ANSWER_WITHIN_TENTHS: u8 = 2;
@@ -21,14 +26,13 @@ pub fn general_query_v4() -> Vec<u8> {
     header.extend([0x94, 4, 0, 0]);
     let checksum = internet_checksum(&header);
     header[10..12].copy_from_slice(&checksum.to_be_bytes());
-    let to = group_mac([224, 0, 0, 1].into()).expect("224.0.0.1 is a group");
-    [&to[..], &SOURCE_MAC, &[0x08, 0x00], &header, &query].concat()
+    [&ALL_HOSTS_MAC[..], &SOURCE_MAC, &[0x08, 0x00], &header, &query].concat()
 }
 
 /// A general query of `MLDv2` (RFC 3810, section 5.1) in an Ethernet frame.
 pub fn general_query_v6() -> Vec<u8> {
-    let from: Ipv6Addr = "fe80::51".parse().expect("an address");
-    let to: Ipv6Addr = "ff02::1".parse().expect("an address");
+    let from = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x51);
+    let to = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     let milliseconds = u16::from(ANSWER_WITHIN_TENTHS) * 100;
     let mut query = vec![130, 0, 0, 0];
     query.extend(milliseconds.to_be_bytes());
@@ -45,6 +49,5 @@ pub fn general_query_v6() -> Vec<u8> {
     header.extend([0, 1]);
     header.extend(from.octets());
     header.extend(to.octets());
-    let to = group_mac(to.into()).expect("ff02::1 is a group");
-    [&to[..], &SOURCE_MAC, &[0x86, 0xdd], &header, &router_alert, &query].concat()
+    [&ALL_NODES_MAC[..], &SOURCE_MAC, &[0x86, 0xdd], &header, &router_alert, &query].concat()
 }

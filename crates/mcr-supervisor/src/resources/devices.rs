@@ -1,5 +1,6 @@
 //! The interfaces that hold something for the rules: whether each is still the one it was.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mcr_core::ids::IfIndex;
@@ -25,8 +26,8 @@ pub(crate) struct Passages {
 impl Devices {
     /// Watches the interface, before anything is asked of the kernel there.
     pub(crate) fn watch(&mut self, ifindex: IfIndex) -> Result<(), Refusal> {
-        if !self.0.contains_key(&ifindex) {
-            self.0.insert(ifindex, DeviceWatch::open(ifindex.0)?);
+        if let Entry::Vacant(vacant) = self.0.entry(ifindex) {
+            vacant.insert(DeviceWatch::open(ifindex.0)?);
         }
         Ok(())
     }

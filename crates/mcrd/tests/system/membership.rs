@@ -38,7 +38,8 @@ fn from_source(variant: Variant, n: u8) -> RuleSpec {
     RuleSpec { source: Some(variant.family.source(0)), ..of_group(variant, n) }
 }
 
-/// How a group's state or a change of it is reported (RFC 3376, section 4.2.12; RFC 3810, section 5.2.12).
+/// How the state of a group, or a change of it, is reported (RFC 3376, section 4.2.12; RFC 3810,
+/// section 5.2.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum RecordType {

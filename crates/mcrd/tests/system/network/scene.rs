@@ -1,4 +1,5 @@
-//! Two rules under steady traffic: something befalls one's interface, and the other must not notice.
+//! Two rules under steady traffic: something befalls the interface of one, and the other must not
+//! notice.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -27,7 +27,7 @@ const RATE: u64 = 1_000;
 #[derive(Debug)]
 pub(super) struct Switch {
     host: Namespace,
-    switch: Namespace,
+    between: Namespace,
     relay: Namespace,
 }
 
@@ -38,7 +38,7 @@ impl Switch {
         link::add_bridge(&switch, "bridge")?;
         link::set_up(&switch, "bridge")?;
         link::veth_pair((&net.source, HOST), (&switch, "to_host"))?;
-        let made = Self { host: net.source.clone(), switch, relay: net.relay.clone() };
+        let made = Self { host: net.source.clone(), between: switch, relay: net.relay.clone() };
         made.connect("to_host")?;
         for (address, bits) in [("192.0.2.1", 24), ("2001:db8:77::1", 64)] {
             address::add_address(&made.host, HOST, address.parse()?, bits)?;
@@ -50,7 +50,7 @@ impl Switch {
 
     /// Makes the relay's interface, with that index if it is not 0, and sets it up.
     pub(super) fn plug(&self, index: u32) -> Result<()> {
-        link::veth_pair_with_index(index, (&self.relay, NIC), (&self.switch, "to_relay"))?;
+        link::veth_pair_with_index(index, (&self.relay, NIC), (&self.between, "to_relay"))?;
         self.connect("to_relay")?;
         link::set_up(&self.relay, NIC)
     }
@@ -63,8 +63,8 @@ impl Switch {
     /// Gives every link from the host to the relay this MTU.
     pub(super) fn set_mtu(&self, bytes: u32) -> Result<()> {
         link::set_mtu(&self.host, HOST, bytes)?;
-        link::set_mtu(&self.switch, "to_host", bytes)?;
-        link::set_mtu(&self.switch, "to_relay", bytes)?;
+        link::set_mtu(&self.between, "to_host", bytes)?;
+        link::set_mtu(&self.between, "to_relay", bytes)?;
         link::set_mtu(&self.relay, NIC, bytes)
     }
 
@@ -79,8 +79,8 @@ impl Switch {
     }
 
     fn connect(&self, port: &str) -> Result<()> {
-        link::enslave(&self.switch, port, "bridge")?;
-        link::set_up(&self.switch, port)
+        link::enslave(&self.between, port, "bridge")?;
+        link::set_up(&self.between, port)
     }
 }
 
