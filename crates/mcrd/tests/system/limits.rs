@@ -44,7 +44,7 @@ fn kinds_of_egress_sockets() -> Result<()> {
         ensure!(added.problems.is_empty(), "{:?}", added.problems);
         first.get_or_insert(added.rule);
     }
-    let beyond = add(rule(rules, limits::EGRESSES..limits::EGRESSES + 1))?;
+    let beyond = add(rule(rules, limits::EGRESSES..=limits::EGRESSES))?;
     let said = "no more than 4096 kinds of egress sockets can be held at a time: remove rules";
     ensure!(beyond.problems.len() == 1 && beyond.problems[0].contains(said), "{beyond:?}");
     // A kind that is there is not a new one.
@@ -63,7 +63,7 @@ fn kinds_of_egress_sockets() -> Result<()> {
 
 fn outputs_of_a_rule() -> Result<()> {
     let mut daemon = Daemon::start(&Namespace::new("relay")?, &["--cores", "0"])?;
-    let too_many = rule(0, 0..limits::OUTPUTS_PER_RULE + 1);
+    let too_many = rule(0, 0..=limits::OUTPUTS_PER_RULE);
     let refused = daemon.ask::<Added>(&Command::AddRule { rule: too_many });
     let why = refused.err().map(|error| error.to_string()).unwrap_or_default();
     ensure!(why.contains("1025 outputs") && why.contains("1024"), "{why:?}");
