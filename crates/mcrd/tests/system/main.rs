@@ -19,6 +19,7 @@ mod lifecycle;
 mod load;
 mod losses;
 mod membership;
+mod outage;
 mod rules;
 mod startup;
 mod variant;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     suite = client::trials(suite);
     suite = configuration::trials(suite);
     suite = lifecycle::trials(suite);
+    suite = outage::trials(suite);
     suite = rules::trials(suite);
     suite = startup::trials(suite);
     suite.run()
