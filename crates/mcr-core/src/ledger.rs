@@ -12,7 +12,7 @@ use crate::verdict::{DropReason, EgressError, counted};
 
 /// Changes with every change of this layout: a worker never writes one that its supervisor reads
 /// otherwise.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 counted! {
     /// What a worker says of itself.

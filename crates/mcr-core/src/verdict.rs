@@ -89,6 +89,7 @@ counted! {
         TooLong = "too_long", "The datagram is longer than the path takes.";
         Denied = "denied", "A local firewall rule or policy refused it.";
         Other = "other", "The kernel refused for another reason.";
+        Abandoned = "abandoned", "The worker died before it could say whether it was sent.";
     }
 }
 

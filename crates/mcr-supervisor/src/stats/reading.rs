@@ -45,6 +45,14 @@ impl RuleTally {
             }
         }
     }
+
+    /// Names the copies that the worker, now dead, had not counted as sent or failed.
+    pub(crate) fn close_account(&mut self) {
+        for output in &mut self.outputs {
+            let known = output.sent + output.errors.iter().sum::<u64>();
+            output.errors[EgressError::Abandoned.index()] += self.packets.saturating_sub(known);
+        }
+    }
 }
 
 /// What a ring has counted.

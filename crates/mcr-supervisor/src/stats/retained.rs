@@ -6,6 +6,7 @@ use mcr_api::control::CoreStats;
 use mcr_core::ids::{RuleId, WorkerId};
 use mcr_core::ledger::RingCounter;
 use mcr_core::rule_set::DeclaredRule;
+use mcr_core::verdict::EgressError;
 use mcr_sys::ledger::LedgerReader;
 use mcr_sys::packet::PacketStatistics;
 
@@ -68,11 +69,14 @@ impl Retained {
                 add_abandoned_ring(&mut stats, &reading::closed_ring(ledger, closing.place));
             }
         }
-        self.core_mut(worker).add(&stats);
+        let core = self.core_mut(worker);
+        core.add(&stats);
+        close_account(core);
         for declared in rules {
-            if let Some(tally) = reading::rule(ledger, declared)
+            if let Some(mut tally) = reading::rule(ledger, declared)
                 && tally.packets > 0
             {
+                tally.close_account();
                 self.keep_rule(declared.id, &tally);
             }
         }
@@ -157,6 +161,16 @@ fn add_abandoned_ring(stats: &mut CoreStats, ring: &RingTally) {
     let received = received.max(read);
     stats.received += received;
     stats.kernel_drops += received - read;
+}
+
+/// A worker that dies within a batch has counted some of it and not the rest. What it said nothing
+/// about yet gets its name here, so that the account of the dead is closed.
+fn close_account(stats: &mut CoreStats) {
+    let open = stats.unaccounted();
+    stats.kernel_drops = stats.kernel_drops.saturating_add_signed(open.received);
+    stats.datagrams = stats.datagrams.saturating_add_signed(-open.datagrams);
+    let abandoned = stats.errors.entry(EgressError::Abandoned.name().into()).or_default();
+    *abandoned = abandoned.saturating_add_signed(open.copies);
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use mcr_core::rule_set::RuleSet;
 use mcr_sys::ledger::{LedgerMemory, LedgerWriter};
 
 use super::*;
+use crate::stats::reading::OutputTally;
 
 const WORKER: WorkerId = WorkerId(0);
 
@@ -67,6 +68,33 @@ fn a_dead_workers_counters_stay_and_its_unread_frames_are_drops() {
     assert_eq!(retained.rule(id).unwrap().packets, 10);
     retained.forget_rule(id);
     assert_eq!(retained.rule(id), None);
+}
+
+#[test]
+fn what_a_worker_left_half_counted_gets_a_name() {
+    let (writer, reader) = ledger();
+    let eth0 = ring(1, 0);
+    // It had read a batch of eight, of which three were sent when it died.
+    count(&writer, &eth0, [(RECEIVED, 0), (DROPS, 0), (READ, 8)]);
+    let counts = [(CoreCounter::FramesRead, 8), (CoreCounter::Datagrams, 8)];
+    for (counter, value) in counts.into_iter().chain([
+        (CoreCounter::Matched, 8),
+        (CoreCounter::Copies, 16),
+        (CoreCounter::Sent, 3),
+    ]) {
+        writer[core(counter)].store(value, Ordering::Relaxed);
+    }
+    let mut retained = Retained::default();
+    retained.keep_worker(WORKER, &reader, [&eth0].into_iter(), std::iter::empty());
+    let stats = retained.core(WORKER).unwrap();
+    assert_eq!(stats.unaccounted(), mcr_api::control::Unaccounted::default());
+    assert_eq!((stats.errors["abandoned"], stats.kernel_drops), (13, 0));
+
+    let sent = |sent| OutputTally { sent, ..OutputTally::default() };
+    let mut tally = RuleTally { packets: 8, bytes: 0, outputs: vec![sent(8), sent(3)] };
+    tally.close_account();
+    let abandoned = |place: usize| tally.outputs[place].errors[EgressError::Abandoned.index()];
+    assert_eq!((abandoned(0), abandoned(1)), (0, 5));
 }
 
 #[test]
