@@ -244,6 +244,9 @@ impl Workers {
             rules: process.map_or(0, |process| process.ledger.load(header(Header::Routes))),
             heartbeat_age_ms: age.map(|age| age.as_millis() as u64),
             restarts: worker.restarts,
+            backoff_left_ms: worker.backoff_left().map(|left| left.as_millis() as u64),
+            commands_lost: worker.trouble().commands_lost,
+            repairs: worker.trouble().repairs,
             last_exit: worker.last_exit.clone(),
         }
     }

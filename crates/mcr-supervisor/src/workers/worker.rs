@@ -23,6 +23,17 @@ pub(crate) struct Worker {
     pub(crate) restarts: u64,
     pub(crate) last_exit: Option<String>,
     backoff: Backoff,
+    /// Of the processes before the present one.
+    past_trouble: Trouble,
+}
+
+/// What went wrong between the supervisor and a worker, and was healed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// Commands that did not fit the socket.
+    pub(crate) commands_lost: u64,
+    /// Synchronisations for the worker's having held something else than it should.
+    pub(crate) repairs: u64,
 }
 
 /// A process and how far it has come.
@@ -39,6 +50,7 @@ pub(crate) struct Live {
     command_lost: bool,
     waits_for_room: bool,
     killed_because: Option<&'static str>,
+    trouble: Trouble,
 }
 
 impl Worker {
@@ -51,12 +63,31 @@ impl Worker {
             restarts: 0,
             last_exit: None,
             backoff: Backoff::default(),
+            past_trouble: Trouble::default(),
         }
+    }
+
+    /// What has gone wrong since the daemon's start.
+    pub(crate) fn trouble(&self) -> Trouble {
+        let mut all = self.past_trouble;
+        if let Some(live) = &self.live {
+            all.commands_lost += live.trouble.commands_lost;
+            all.repairs += live.trouble.repairs;
+        }
+        all
+    }
+
+    /// How long the next start is still held back, where there is no process.
+    pub(crate) fn backoff_left(&self) -> Option<Duration> {
+        let left = self.start_at.saturating_duration_since(Instant::now());
+        (self.live.is_none() && !left.is_zero()).then_some(left)
     }
 
     /// The process ended. Returns it where it was this place's.
     pub(crate) fn ended(&mut self, incarnation: u64, how: &str) -> Option<Live> {
+        let trouble = self.trouble();
         let live = self.live.take_if(|live| live.process.incarnation == incarnation)?;
+        self.past_trouble = trouble;
         let why = live.killed_because.map(|why| format!(", because {why}")).unwrap_or_default();
         let wait = self.put_off(live.process.started.elapsed());
         let when = match wait.as_millis() {
@@ -95,6 +126,7 @@ impl Live {
             command_lost: false,
             waits_for_room: false,
             killed_because: None,
+            trouble: Trouble::default(),
         }
     }
 
@@ -122,6 +154,7 @@ impl Live {
             Err(error) => {
                 debug!("worker {id}: {change:?} could not be sent and will be repaired: {error}");
                 self.command_lost = true;
+                self.trouble.commands_lost += 1;
             }
         }
     }
@@ -191,6 +224,7 @@ impl Live {
                     ledger.generation, look.desired.generation
                 );
                 self.sync_failures += u32::from(self.sync.is_some());
+                self.trouble.repairs += 1;
                 self.synchronise(id, holdings);
             }
             Decision::Replace(why) => self.replace(why),
