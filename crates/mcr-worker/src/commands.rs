@@ -13,10 +13,13 @@ use mcr_core::route::{Fingerprint, Kind, Route};
 use mcr_sys::packet::RingGeometry;
 use mcr_sys::process::monotonic_ns;
 use mcr_sys::ring::RxRing;
+#[cfg(not(feature = "faults"))]
 use mcr_sys::seqpacket;
 
 use crate::data_plane::DataPlane;
 use crate::egress::Egress;
+#[cfg(feature = "faults")]
+use crate::faults::seqpacket;
 use crate::ingress::{Ingress, Opened};
 use crate::limits;
 use crate::log::Log;

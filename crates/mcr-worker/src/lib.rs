@@ -12,6 +12,8 @@ mod commands;
 mod counters;
 mod data_plane;
 mod egress;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod ingress;
 mod limits;
 mod log;
