@@ -1,7 +1,7 @@
 //! The worker processes: started, told, compared with what is desired, and replaced.
 
 mod backoff;
-pub(crate) mod drift;
+mod drift;
 mod process;
 mod sync;
 mod worker;
@@ -24,7 +24,7 @@ use crate::holdings::{Change, Holdings};
 use crate::limits;
 use crate::settings::Settings;
 use process::{Launcher, Process};
-use worker::{Live, Worker};
+use worker::{Link, Live, Worker};
 
 /// All workers, one a core.
 #[derive(Debug)]
@@ -224,7 +224,7 @@ impl Workers {
 
     fn status(&self, worker: &Worker, holdings: &Holdings) -> WorkerStatus {
         let process = worker.live.as_ref().map(|live| &live.process);
-        let age = process.and_then(Process::heartbeat_age);
+        let age = process.and_then(Link::heartbeat_age);
         let state = match &worker.live {
             _ if self.stopping => WorkerState::Stopping,
             None if worker.is_due() => WorkerState::Starting,

@@ -137,7 +137,6 @@ pub(crate) mod seqpacket {
     fn alter_message(message: &mut WorkerMessage) {
         match &mut message.command {
             WorkerCommand::AddRule { route } => misdirect(route),
-            WorkerCommand::SyncRules { routes } => routes.iter_mut().for_each(misdirect),
             WorkerCommand::RemoveRule { id, .. } => *id = RuleId(id.0 ^ 1),
             _ => {}
         }

@@ -119,8 +119,10 @@ fn next_egress(holdings: &Holdings, last: Option<EgressId>) -> Option<Step> {
 
 fn next_routes(holdings: &Holdings, last: Option<RuleId>) -> Step {
     let routes = holdings.routes_after(last).cloned();
-    let Some(message) = sync_chunks(holdings.position().generation, routes).next() else {
-        return step(holdings, WorkerCommand::SyncCommit, Stage::Whole);
+    let position = holdings.position();
+    let Some(message) = sync_chunks(position.generation, routes).next() else {
+        let commit = WorkerCommand::SyncCommit { hash: position.hash };
+        return step(holdings, commit, Stage::Whole);
     };
     let reached = match &message.command {
         WorkerCommand::SyncRules { routes } => routes.last().map(|route| route.id),

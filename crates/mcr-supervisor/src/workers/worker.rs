@@ -1,8 +1,11 @@
 //! One worker's place: its process, where there is one, and what is known of it.
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use mcr_core::ids::WorkerId;
+use mcr_core::route::Position;
 use tracing::{debug, warn};
 
 use super::backoff::Backoff;
@@ -36,10 +39,28 @@ pub(crate) struct Trouble {
     pub(crate) repairs: u64,
 }
 
+/// The way to a worker process and back.
+pub(crate) trait Link {
+    /// Whether it has begun to work, and writes the ledger that we read.
+    fn is_up(&self) -> bool;
+    /// What it says that it holds.
+    fn position(&self) -> Position;
+    /// How long ago its loop turned; `None` before it first did.
+    fn heartbeat_age(&self) -> Option<Duration>;
+    /// How long ago it was started.
+    fn age(&self) -> Duration;
+    /// Sends a message, whole or not at all, and never waits.
+    fn send(&self, message: &[u8], descriptor: Option<BorrowedFd>) -> io::Result<()>;
+    /// After `WouldBlock`: has [`Live::writable`] called when there is room again.
+    fn notify_writable(&self);
+    /// Ends it without its consent.
+    fn kill(&mut self);
+}
+
 /// A process and how far it has come.
 #[derive(Debug)]
-pub(crate) struct Live {
-    pub(crate) process: Process,
+pub(crate) struct Live<L = Process> {
+    pub(crate) process: L,
     /// Whether it has taken its place: it held everything once.
     pub(crate) serving: bool,
     pub(crate) sync: Option<Sync>,
@@ -113,9 +134,9 @@ impl Worker {
     }
 }
 
-impl Live {
+impl<L: Link> Live<L> {
     /// A new process, which is to be sent everything.
-    pub(crate) fn new(process: Process) -> Self {
+    pub(crate) fn new(process: L) -> Self {
         Self {
             process,
             serving: false,
@@ -259,6 +280,6 @@ impl Live {
         if self.process.is_up() {
             return self.process.heartbeat_age().unwrap_or_default();
         }
-        self.process.started.elapsed().saturating_sub(limits::FIRST_HEARTBEAT)
+        self.process.age().saturating_sub(limits::FIRST_HEARTBEAT)
     }
 }
