@@ -2,6 +2,8 @@
 
 mod backoff;
 mod drift;
+#[cfg(test)]
+mod model;
 mod process;
 mod sync;
 mod worker;
@@ -127,8 +129,7 @@ impl Workers {
                 continue;
             };
             if !live.serving && live.is_in_sync(holdings) {
-                live.serving = true;
-                live.sync = None;
+                live.take_place();
                 promoted.push((worker.id, holdings.ingresses.complete_replacement(worker.id)));
                 if worker.restarts > 0 {
                     let took = live.process.started.elapsed().as_millis();

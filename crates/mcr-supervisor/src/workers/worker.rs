@@ -157,6 +157,12 @@ impl<L: Link> Live<L> {
         told_all && self.process.is_up() && self.process.position() == holdings.position()
     }
 
+    /// It holds everything: it serves from now on.
+    pub(crate) fn take_place(&mut self) {
+        self.serving = true;
+        self.sync = None;
+    }
+
     /// Tells of a change; `message` is its command, the same for all workers.
     pub(crate) fn announce(
         &mut self,
