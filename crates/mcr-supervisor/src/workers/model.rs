@@ -318,9 +318,14 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn whatever_is_lost_or_late_the_worker_ends_with_what_is_desired(
+        starting: bool,
         steps in prop::collection::vec(step(), 0..120),
     ) {
         let mut system = System::new();
+        if !starting {
+            system.settle();
+            prop_assert!(system.live.serving);
+        }
         for step in steps {
             match step {
                 Step::Set(id, port) => system.set(id, port),
