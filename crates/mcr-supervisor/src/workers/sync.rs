@@ -26,7 +26,8 @@ enum Stage {
     Ingresses(Option<IngressId>),
     Egresses(Option<EgressId>),
     Routes(Option<RuleId>),
-    Whole,
+    /// Everything of this generation.
+    Whole(u64),
 }
 
 /// The next message, and where its sending leads.
@@ -46,7 +47,15 @@ impl Sync {
 
     /// Whether the commit has been sent; changes then go to the worker directly again.
     pub(crate) fn is_whole(&self) -> bool {
-        self.stage == Stage::Whole
+        self.committed().is_some()
+    }
+
+    /// The generation that the commit named, once it has been sent.
+    pub(crate) fn committed(&self) -> Option<u64> {
+        match self.stage {
+            Stage::Whole(generation) => Some(generation),
+            _ => None,
+        }
     }
 
     /// Something has changed.
@@ -77,7 +86,7 @@ impl Sync {
             Stage::Ingresses(last) => next_ingress(holdings, last),
             Stage::Egresses(last) => next_egress(holdings, last),
             Stage::Routes(last) => Some(next_routes(holdings, last)),
-            Stage::Whole => None,
+            Stage::Whole(_) => None,
         }
     }
 
@@ -122,7 +131,7 @@ fn next_routes(holdings: &Holdings, last: Option<RuleId>) -> Step {
     let position = holdings.position();
     let Some(message) = sync_chunks(position.generation, routes).next() else {
         let commit = WorkerCommand::SyncCommit { hash: position.hash };
-        return step(holdings, commit, Stage::Whole);
+        return step(holdings, commit, Stage::Whole(position.generation));
     };
     let reached = match &message.command {
         WorkerCommand::SyncRules { routes } => routes.last().map(|route| route.id),

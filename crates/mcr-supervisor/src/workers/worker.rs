@@ -231,6 +231,10 @@ impl<L: Link> Live<L> {
             }
         }
         let ledger = self.process.position();
+        if self.sync.as_ref().and_then(Sync::committed).is_some_and(|all| ledger.generation > all) {
+            // It has taken over all of that, and changes since; what it lacks now is another loss.
+            self.sync = None;
+        }
         let look = Look {
             desired: holdings.position(),
             desired_before,

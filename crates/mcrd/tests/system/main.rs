@@ -13,6 +13,7 @@ mod directions;
 mod egress;
 mod exclusive;
 mod fanout;
+mod faults;
 mod fixture;
 mod frames;
 mod lifecycle;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     suite = client::trials(suite);
     suite = configuration::trials(suite);
     suite = lifecycle::trials(suite);
+    suite = faults::trials(suite);
     suite = outage::trials(suite);
     suite = rules::trials(suite);
     suite = startup::trials(suite);
