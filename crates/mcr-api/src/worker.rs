@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use mcr_core::endpoint::InterfaceName;
 use mcr_core::ids::{EgressId, IfIndex, IngressId, RuleId, RuleSlot};
 use mcr_core::interfaces::LinkLayer;
-use mcr_core::route::Route;
+use mcr_core::route::{Route, StateHash};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_MESSAGE_BYTES;
@@ -88,8 +88,13 @@ pub enum WorkerCommand {
         #[serde(with = "route::list")]
         routes: Vec<Route>,
     },
-    /// The set is whole: relay by it from now on.
-    SyncCommit,
+    /// The set is whole: relay by it from now on. A worker that was told something else refuses,
+    /// and keeps what it has.
+    SyncCommit {
+        /// The hash of the whole state that has been told.
+        #[serde(with = "wire::StateHashDef")]
+        hash: StateHash,
+    },
     /// Let log records of this level and above through.
     SetLogLevel {
         /// The level.

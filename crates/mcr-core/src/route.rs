@@ -119,6 +119,15 @@ impl StateHash {
     }
 }
 
+/// A state of the rules and sockets: that desired, or that held by a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// How many changes led to it.
+    pub generation: u64,
+    /// What it consists of.
+    pub hash: StateHash,
+}
+
 /// Folds words into one, each through the finaliser of SplitMix64. Nothing here comes from the
 /// wire, so the hash need not be keyed; it must only be the same in two processes.
 struct Mixer(u64);

@@ -2,6 +2,7 @@
 
 mod log;
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,8 @@ impl Daemon {
     ) -> Result<Self> {
         let directory = TempDir::with_prefix("mcr-lab-")?;
         let control_path = directory.path().join("control.sock");
-        let mut daemon = Self::spawn(program, namespace, &control_path, arguments)?;
+        let command = Command::new(program);
+        let mut daemon = Self::spawn(command, namespace, &control_path, arguments)?;
         daemon.directory = Some(directory);
         daemon.wait_until_ready(ready)?;
         Ok(daemon)
@@ -69,9 +71,9 @@ impl Daemon {
     ) -> Result<Self> {
         let directory = TempDir::with_prefix("mcr-lab-")?;
         let mut command = Command::new(program::mcrd()?);
-        command.envs(environment.iter().copied()).args(arguments);
+        command.envs(environment.iter().copied());
         let control_path = directory.path().join("control.sock");
-        let mut daemon = Self::spawn_command(command, namespace, &control_path)?;
+        let mut daemon = Self::spawn(command, namespace, &control_path, arguments)?;
         daemon.directory = Some(directory);
         daemon.wait_until_ready(limits::DAEMON_READY)?;
         Ok(daemon)
@@ -83,29 +85,45 @@ impl Daemon {
         control_path: &Path,
         arguments: &[&str],
     ) -> Result<Self> {
-        let program = program::mcrd()?;
-        let mut daemon = Self::spawn(&program, namespace, control_path, arguments)?;
+        let command = Command::new(program::mcrd()?);
+        let mut daemon = Self::spawn(command, namespace, control_path, arguments)?;
         daemon.wait_until_ready(limits::DAEMON_READY)?;
         Ok(daemon)
     }
 
+    /// Like [`Daemon::start`], of the build whose workers fail as [`Daemon::order_faults`] says.
+    pub fn start_fallible(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
+        let directory = TempDir::with_prefix("mcr-lab-")?;
+        let control_path = directory.path().join("control.sock");
+        let mut command = Command::new(program::mcrd_faults()?);
+        command.current_dir(directory.path());
+        let mut daemon = Self::spawn(command, namespace, &control_path, arguments)?;
+        daemon.directory = Some(directory);
+        daemon.wait_until_ready(limits::DAEMON_READY)?;
+        Ok(daemon)
+    }
+
+    /// Has workers fail from now on: a line for each, such as `0 drop 3`; none ends it. What can be
+    /// ordered stands in `faults.rs` of mcr-worker.
+    ///
+    /// # Errors
+    /// For a daemon that was not started by [`Daemon::start_fallible`].
+    pub fn order_faults(&self, faults: &str) -> Result<()> {
+        let directory = self.directory.as_ref().context("a daemon of the product's build")?.path();
+        // In one step: a worker may read it at any moment.
+        let draft = directory.join("faults.draft");
+        fs::write(&draft, faults)?;
+        fs::rename(&draft, directory.join("faults"))?;
+        Ok(())
+    }
+
     fn spawn(
-        program: &Path,
+        mut command: Command,
         namespace: &Namespace,
         control_path: &Path,
         arguments: &[&str],
     ) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.args(arguments);
-        Self::spawn_command(command, namespace, control_path)
-    }
-
-    fn spawn_command(
-        mut command: Command,
-        namespace: &Namespace,
-        control_path: &Path,
-    ) -> Result<Self> {
-        command.arg("--control").arg(control_path);
+        command.arg("--control").arg(control_path).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = namespace.spawn(command).context("starting mcrd")?;
         let log = Log::follow(child.stderr.take().context("mcrd's standard error is piped")?)?;

@@ -12,6 +12,13 @@ pub fn mcrd() -> Result<PathBuf> {
     program("mcrd")
 }
 
+/// Path of the daemon whose workers fail when they are told to. It is a program of its own, so that
+/// the one under every other test is the product.
+pub fn mcrd_faults() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    fresh("mcrd-faults", &BUILT, &["--bin", "mcrd-faults", "-p", "mcrd", "--features", "faults"])
+}
+
 /// Path of the client.
 pub fn mcrctl() -> Result<PathBuf> {
     program("mcrctl")
@@ -26,13 +33,18 @@ pub fn target_directory() -> Option<PathBuf> {
 
 fn program(name: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    fresh(name, &BUILT, &["--bins", "-p", "mcrd", "-p", "mcrctl"])
+}
+
+/// A program that cargo builds by these arguments, once in this process's life.
+fn fresh(name: &str, built: &OnceLock<Result<(), String>>, arguments: &[&str]) -> Result<PathBuf> {
     let directory = profile_directory()?;
     let path = directory.join(name);
     // Under cargo the sources may be newer than the programs: tests of a stale daemon would
     // lie. Without cargo, what lies beside this program was put there with it.
     if env::var_os("CARGO").is_some() || !path.exists() {
-        BUILT
-            .get_or_init(|| build(&directory).map_err(|error| format!("{error:#}")))
+        built
+            .get_or_init(|| build(&directory, arguments).map_err(|error| format!("{error:#}")))
             .clone()
             .map_err(|error| anyhow!(error))?;
     }
@@ -52,7 +64,7 @@ fn profile_directory() -> Result<PathBuf> {
         .context("the running program has no directory")
 }
 
-fn build(profile_directory: &Path) -> Result<()> {
+fn build(profile_directory: &Path, arguments: &[&str]) -> Result<()> {
     let profile = match profile_directory.file_name().and_then(|name| name.to_str()) {
         Some("debug") => "dev",
         Some(name) => name,
@@ -61,11 +73,12 @@ fn build(profile_directory: &Path) -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "--bins", "-p", "mcrd", "-p", "mcrctl", "--profile", profile])
+        .args(["build", "--quiet", "--profile", profile])
+        .args(arguments)
         .arg("--target-dir")
         .arg(target_directory().context("this program is not in a cargo target directory")?)
         .status()
         .context("running cargo")?;
-    ensure!(status.success(), "building mcrd and mcrctl: cargo ended with {status}");
+    ensure!(status.success(), "building with {arguments:?}: cargo ended with {status}");
     Ok(())
 }

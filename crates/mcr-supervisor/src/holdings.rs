@@ -8,14 +8,13 @@ use std::os::fd::BorrowedFd;
 use mcr_api::worker::{self, WorkerCommand, WorkerMessage};
 use mcr_core::ids::{EgressId, IngressId, RuleId, RuleSlot, WorkerId};
 use mcr_core::plan::{EgressKey, IngressKey};
-use mcr_core::route::{Fingerprint, Kind, Route, StateHash};
+use mcr_core::route::{Fingerprint, Kind, Position, Route, StateHash};
 use mcr_core::steering::{Shares, Steering};
 use mcr_sys::filter::Program;
 
 use crate::resources::Refusal;
 use crate::resources::egress::Egresses;
 use crate::resources::ingress::{Ingresses, RingPlace};
-use crate::workers::drift::Position;
 
 /// One step of the workers' state, and the generation that it led to. Small: the command itself is
 /// made when it is sent, so that what waits does not take memory for its routes, and is not old.

@@ -1,7 +1,9 @@
 //! The worker processes: started, told, compared with what is desired, and replaced.
 
 mod backoff;
-pub(crate) mod drift;
+mod drift;
+#[cfg(test)]
+mod model;
 mod process;
 mod sync;
 mod worker;
@@ -24,7 +26,7 @@ use crate::holdings::{Change, Holdings};
 use crate::limits;
 use crate::settings::Settings;
 use process::{Launcher, Process};
-use worker::{Live, Worker};
+use worker::{Link, Live, Worker};
 
 /// All workers, one a core.
 #[derive(Debug)]
@@ -132,8 +134,7 @@ impl Workers {
                 continue;
             };
             if !live.serving && live.is_in_sync(worker.id, holdings) {
-                live.serving = true;
-                live.sync = None;
+                live.take_place();
                 promoted.push((worker.id, holdings.ingresses.complete_replacement(worker.id)));
                 if worker.restarts > 0 {
                     let took = live.process.started.elapsed().as_millis();
@@ -243,7 +244,7 @@ impl Workers {
 
     fn status(&self, worker: &Worker, holdings: &Holdings) -> WorkerStatus {
         let process = worker.live.as_ref().map(|live| &live.process);
-        let age = process.and_then(Process::heartbeat_age);
+        let age = process.and_then(Link::heartbeat_age);
         let state = match &worker.live {
             _ if self.stopping => WorkerState::Stopping,
             None if worker.is_due() => WorkerState::Starting,
@@ -263,6 +264,9 @@ impl Workers {
             rules: process.map_or(0, |process| process.ledger.load(header(Header::Routes))),
             heartbeat_age_ms: age.map(|age| age.as_millis() as u64),
             restarts: worker.restarts,
+            backoff_left_ms: worker.backoff_left().map(|left| left.as_millis() as u64),
+            commands_lost: worker.trouble().commands_lost,
+            repairs: worker.trouble().repairs,
             last_exit: worker.last_exit.clone(),
         }
     }

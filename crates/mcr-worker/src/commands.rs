@@ -7,21 +7,24 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use mcr_api::limits::MAX_MESSAGE_BYTES;
 use mcr_api::log::Level;
 use mcr_api::worker::{self, WorkerCommand, WorkerMessage};
-use mcr_core::ids::{EgressId, IngressId, RuleSlot};
+use mcr_core::ids::{EgressId, IngressId};
 use mcr_core::ledger::{CoreCounter, Header, RingCounter};
-use mcr_core::route::{Fingerprint, Kind, Route};
+use mcr_core::replica::{Replica, SocketSet, Stale};
+use mcr_core::route::{Position, Route};
 use mcr_sys::packet::RingGeometry;
 use mcr_sys::process::monotonic_ns;
 use mcr_sys::ring::RxRing;
+#[cfg(not(feature = "faults"))]
 use mcr_sys::seqpacket;
 
 use crate::data_plane::DataPlane;
 use crate::egress::Egress;
+#[cfg(feature = "faults")]
+use crate::faults::seqpacket;
 use crate::ingress::{Ingress, Opened};
 use crate::limits;
 use crate::log::Log;
 use crate::mechanism::Mechanism;
-use crate::progress::Progress;
 
 /// What follows for the loop from looking at the command socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +45,7 @@ pub(crate) struct Commands {
     socket: OwnedFd,
     buffer: Box<[u8]>,
     descriptors: Vec<OwnedFd>,
-    progress: Progress,
+    replica: Replica,
 }
 
 /// Why a command was not carried out.
@@ -54,7 +57,7 @@ impl Commands {
             socket,
             buffer: vec![0; MAX_MESSAGE_BYTES].into_boxed_slice(),
             descriptors: Vec::with_capacity(limits::DESCRIPTORS_IN_A_COMMAND),
-            progress: Progress::default(),
+            replica: Replica::default(),
         }
     }
 
@@ -105,17 +108,23 @@ impl Commands {
         mechanism: &mut impl Mechanism,
         log: &Log,
     ) {
-        let done = match message.command {
+        let WorkerMessage { generation, command } = message;
+        let is_change = changes_state(&command);
+        let done = match command {
             WorkerCommand::OpenIngress(ingress) => self.open_ingress(ingress, plane, mechanism),
             WorkerCommand::CloseIngress { ingress } => {
-                self.close_ingress(ingress, plane, mechanism);
+                if self.replica.sockets_closed(SocketSet::Ingress(ingress)) {
+                    close_ingress(ingress, plane, mechanism);
+                }
                 Ok(())
             }
             WorkerCommand::OpenEgress { egress, mtu, source } => {
                 self.open_egress(egress, mtu, source, plane)
             }
             WorkerCommand::CloseEgress { egress } => {
-                self.close_egress(egress, plane);
+                if self.replica.sockets_closed(SocketSet::Egress(egress)) {
+                    close_egress(egress, plane);
+                }
                 Ok(())
             }
             WorkerCommand::AddRule { route } => {
@@ -123,12 +132,14 @@ impl Commands {
                 Ok(())
             }
             WorkerCommand::RemoveRule { slot, id } => {
-                self.forget(plane.routes.remove(slot, id));
+                if self.replica.route_removed(slot, id) {
+                    plane.routes.remove(slot);
+                }
                 Ok(())
             }
             WorkerCommand::Pass => Ok(()),
             WorkerCommand::SyncBegin => {
-                self.progress.sync_begun();
+                self.replica.sync_begun();
                 Ok(())
             }
             WorkerCommand::SyncRules { routes } => {
@@ -137,10 +148,11 @@ impl Commands {
                 }
                 Ok(())
             }
-            WorkerCommand::SyncCommit => {
-                self.progress.sync_committed(message.generation);
-                Ok(())
-            }
+            WorkerCommand::SyncCommit { hash } => self
+                .replica
+                .sync_committed(Position { generation, hash })
+                .then_some(())
+                .ok_or_else(|| "a synchronisation came incomplete".into()),
             WorkerCommand::SetLogLevel { level } => {
                 log.set_level(level);
                 Ok(())
@@ -149,7 +161,9 @@ impl Commands {
         };
         match done {
             Ok(()) => {
-                self.progress.command_done(message.generation);
+                if is_change {
+                    self.replica.change_done(generation);
+                }
                 plane.counters.core(CoreCounter::Commands, 1);
             }
             Err(why) => refuse(plane, log, why),
@@ -162,10 +176,9 @@ impl Commands {
         plane: &mut DataPlane,
         mechanism: &mut impl Mechanism,
     ) -> Result<(), Refusal> {
-        let epoch = self.progress.epoch();
         let socket = self.descriptors.pop();
-        if let Some(held) = plane.ingresses.iter_mut().find(|i| i.id == command.ingress) {
-            held.epoch = epoch;
+        let set = SocketSet::Ingress(command.ingress);
+        if self.replica.name_sockets(set) {
             return Ok(());
         }
         let socket =
@@ -180,31 +193,15 @@ impl Commands {
             link: command.link,
             place: command.place,
         };
-        let ingress = Ingress::new(opened, ring, epoch);
+        let ingress = Ingress::new(opened, ring);
         let (counters, record) = (&plane.counters, ingress.record);
         counters.open(record, ingress_tag(command.ingress));
         counters.set(record.of_ring(RingCounter::Slots), command.slots.into());
         counters.set(record.of_ring(RingCounter::SlotBytes), command.slot_bytes.into());
         mechanism.watch(ingress.token, ingress.ring.as_fd());
-        self.progress.gained(Fingerprint::of(Kind::Ingress, command.ingress.0));
+        self.replica.sockets_opened(set);
         plane.ingresses.push(ingress);
         Ok(())
-    }
-
-    fn close_ingress(
-        &mut self,
-        id: IngressId,
-        plane: &mut DataPlane,
-        mechanism: &mut impl Mechanism,
-    ) {
-        let Some(index) = plane.ingresses.iter().position(|i| i.id == id) else {
-            return;
-        };
-        let ingress = plane.ingresses.swap_remove(index);
-        ingress.count_statistics(&plane.counters);
-        mechanism.unwatch(ingress.token);
-        plane.counters.close(ingress.record);
-        self.progress.lost(Fingerprint::of(Kind::Ingress, id.0));
     }
 
     fn open_egress(
@@ -214,69 +211,74 @@ impl Commands {
         source: SocketAddr,
         plane: &mut DataPlane,
     ) -> Result<(), Refusal> {
-        let epoch = self.progress.epoch();
         let socket = self.descriptors.pop();
-        if let Some(held) = plane.egresses.by_id_mut(id) {
-            held.epoch = epoch;
+        let set = SocketSet::Egress(id);
+        if self.replica.name_sockets(set) {
             return Ok(());
         }
         let socket = socket.ok_or_else(|| format!("egress {id}: no socket came along"))?;
-        plane.egresses.insert(Egress::new(id, socket, source, mtu, epoch));
+        plane.egresses.insert(Egress::new(id, socket, source, mtu));
         plane.routes.table.insert_own(source);
-        self.progress.gained(Fingerprint::of(Kind::Egress, id.0));
+        self.replica.sockets_opened(set);
         Ok(())
     }
 
-    fn close_egress(&mut self, id: EgressId, plane: &mut DataPlane) {
-        if let Some(egress) = plane.egresses.remove(id) {
-            plane.routes.table.remove_own(egress.source);
-            self.progress.lost(Fingerprint::of(Kind::Egress, id.0));
-        }
-    }
-
     fn add_route(&mut self, route: Route, plane: &mut DataPlane) {
-        let epoch = self.progress.epoch();
+        self.replica.route_set(route.slot, route.id, route.fingerprint());
         let DataPlane { routes, egresses, counters, .. } = plane;
-        let (gained, lost) = routes.insert(route, epoch, egresses, counters);
-        self.progress.gained(gained);
-        self.forget(lost);
-    }
-
-    fn forget(&mut self, fingerprint: Option<Fingerprint>) {
-        if let Some(fingerprint) = fingerprint {
-            self.progress.lost(fingerprint);
-        }
+        routes.insert(route, egresses, counters);
     }
 
     /// After a commit: drops some more of what the synchronisation did not name.
     fn sweep(&mut self, plane: &mut DataPlane, mechanism: &mut impl Mechanism) -> Next {
-        let Some(from) = self.progress.sweep_from() else {
-            return Next::Idle;
-        };
-        let (epoch, end) = (self.progress.epoch(), plane.routes.slots());
-        let to = end.min(from + limits::SWEEP_AT_ONCE);
-        for slot in from..to {
-            self.forget(plane.routes.sweep(RuleSlot(slot as u32), epoch));
-        }
-        if to == end {
-            // The sockets last, when no route names them any more.
-            while let Some(stale) = plane.ingresses.iter().find(|i| i.epoch != epoch) {
-                self.close_ingress(stale.id, plane, mechanism);
-            }
-            while let Some(stale) = plane.egresses.stale(epoch) {
-                self.close_egress(stale, plane);
-            }
-        }
-        self.progress.swept_to(to, end);
-        Next::More
+        let under_way = self.replica.sweep(limits::SWEEP_AT_ONCE, |stale| match stale {
+            Stale::Route(slot) => plane.routes.remove(slot),
+            Stale::Sockets(SocketSet::Ingress(id)) => close_ingress(id, plane, mechanism),
+            Stale::Sockets(SocketSet::Egress(id)) => close_egress(id, plane),
+        });
+        if under_way { Next::More } else { Next::Idle }
     }
 
     fn publish(&self, plane: &DataPlane) {
-        if self.progress.is_settled() {
+        if let Some(position) = self.replica.position() {
             plane.counters.header(Header::Routes, plane.routes.len() as u64);
-            plane.counters.header(Header::Hash, self.progress.hash().0);
-            plane.counters.header(Header::Generation, self.progress.generation());
+            plane.counters.header(Header::Hash, position.hash.0);
+            plane.counters.header(Header::Generation, position.generation);
         }
+    }
+}
+
+/// Whether each such command is a generation of its own.
+fn changes_state(command: &WorkerCommand) -> bool {
+    match command {
+        WorkerCommand::OpenIngress(_)
+        | WorkerCommand::CloseIngress { .. }
+        | WorkerCommand::OpenEgress { .. }
+        | WorkerCommand::CloseEgress { .. }
+        | WorkerCommand::AddRule { .. }
+        | WorkerCommand::RemoveRule { .. }
+        | WorkerCommand::Pass => true,
+        WorkerCommand::SyncBegin
+        | WorkerCommand::SyncRules { .. }
+        | WorkerCommand::SyncCommit { .. }
+        | WorkerCommand::SetLogLevel { .. }
+        | WorkerCommand::Stop => false,
+    }
+}
+
+fn close_ingress(id: IngressId, plane: &mut DataPlane, mechanism: &mut impl Mechanism) {
+    let Some(index) = plane.ingresses.iter().position(|ingress| ingress.id == id) else {
+        return;
+    };
+    let ingress = plane.ingresses.swap_remove(index);
+    ingress.count_statistics(&plane.counters);
+    mechanism.unwatch(ingress.token);
+    plane.counters.close(ingress.record);
+}
+
+fn close_egress(id: EgressId, plane: &mut DataPlane) {
+    if let Some(egress) = plane.egresses.remove(id) {
+        plane.routes.table.remove_own(egress.source);
     }
 }
 

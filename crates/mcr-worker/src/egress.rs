@@ -15,8 +15,6 @@ pub(crate) struct Egress {
     pub(crate) socket: OwnedFd,
     /// Where its datagrams come from.
     pub(crate) source: SocketAddr,
-    /// The synchronisation, or time between two, that last named it.
-    pub(crate) epoch: u32,
     /// The longest UDP payload that fits one packet of the interface.
     longest_payload: u32,
     /// Whether the kernel still takes runs in one piece.
@@ -24,20 +22,14 @@ pub(crate) struct Egress {
 }
 
 impl Egress {
-    pub(crate) fn new(
-        id: EgressId,
-        socket: OwnedFd,
-        source: SocketAddr,
-        mtu: u32,
-        epoch: u32,
-    ) -> Self {
+    pub(crate) fn new(id: EgressId, socket: OwnedFd, source: SocketAddr, mtu: u32) -> Self {
         // IPv4 (RFC 791) or IPv6 (RFC 8200) without options, and UDP (RFC 768).
         let headers = match source.ip() {
             IpAddr::V4(_) => 20 + 8,
             IpAddr::V6(_) => 40 + 8,
         };
         let longest_payload = mtu.saturating_sub(headers);
-        Self { id, socket, source, epoch, longest_payload, segments: true }
+        Self { id, socket, source, longest_payload, segments: true }
     }
 
     /// Whether a run with such segments may go out in one piece.
@@ -86,15 +78,6 @@ impl EgressTable {
 
     pub(crate) fn at_mut(&mut self, index: usize) -> Option<&mut Egress> {
         self.sockets.get_mut(index)?.as_mut()
-    }
-
-    pub(crate) fn by_id_mut(&mut self, id: EgressId) -> Option<&mut Egress> {
-        self.at_mut(self.index_of(id)?)
-    }
-
-    /// A socket that bears another epoch.
-    pub(crate) fn stale(&self, epoch: u32) -> Option<EgressId> {
-        self.sockets.iter().flatten().find(|egress| egress.epoch != epoch).map(|e| e.id)
     }
 
     fn free_index(&mut self) -> usize {

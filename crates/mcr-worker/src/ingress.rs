@@ -24,15 +24,13 @@ pub(crate) struct Ingress {
     pub(crate) record: Record,
     /// The name of its watch.
     pub(crate) token: u32,
-    /// The synchronisation, or time between two, that last named it.
-    pub(crate) epoch: u32,
     /// Whether the operator has been told of super-frames.
     pub(crate) told_coalesced: bool,
     high_water: usize,
 }
 
 impl Ingress {
-    pub(crate) fn new(opened: Opened, ring: RxRing, epoch: u32) -> Self {
+    pub(crate) fn new(opened: Opened, ring: RxRing) -> Self {
         let Opened { id, ifindex, interface, link, place } = opened;
         Self {
             id,
@@ -41,7 +39,6 @@ impl Ingress {
             ring,
             record: Record::ring(place),
             token: 1 + place as u32,
-            epoch,
             told_coalesced: false,
             high_water: 0,
         }

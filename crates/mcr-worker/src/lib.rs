@@ -3,8 +3,8 @@
 //! `run` is the only door. A frame's way: `ingress` shows it in its ring, `mcr_core::forward`
 //! decides, `batch` sorts what matched into runs, `transmit` has them sent to every output
 //! through the `mechanism`, and the slots go back to the kernel. `commands` change what is held
-//! (`routes`, `egress`, `ingress`) between two batches, `progress` says how far they have
-//! come, and `counters` write down all of it in the ledger.
+//! (`routes`, `egress`, `ingress`) between two batches, `mcr_core::replica` says how far they
+//! have come, and `counters` write down all of it in the ledger.
 #![forbid(unsafe_code)]
 
 mod batch;
@@ -12,11 +12,12 @@ mod commands;
 mod counters;
 mod data_plane;
 mod egress;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod ingress;
 mod limits;
 mod log;
 mod mechanism;
-mod progress;
 mod routes;
 mod start;
 mod transmit;

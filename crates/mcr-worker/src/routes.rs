@@ -1,8 +1,8 @@
 //! The routes that a worker holds, by slot, made ready for sending.
 
-use mcr_core::ids::{EgressId, RuleId, RuleSlot};
+use mcr_core::ids::{EgressId, RuleSlot};
 use mcr_core::ledger::Record;
-use mcr_core::route::{Fingerprint, Route, Via};
+use mcr_core::route::{Route, Via};
 use mcr_core::table::ForwardingTable;
 use mcr_core::verdict::EgressError;
 use mcr_sys::sockaddr::KernelAddress;
@@ -32,12 +32,9 @@ pub(crate) enum Leave {
 #[derive(Debug)]
 pub(crate) struct HeldRoute {
     route: Route,
-    fingerprint: Fingerprint,
     pub(crate) outputs: Box<[HeldOutput]>,
     /// Where the rule is counted.
     pub(crate) record: Record,
-    /// The synchronisation, or time between two, that last named it.
-    pub(crate) epoch: u32,
 }
 
 /// All routes, and the forwarding table that finds them.
@@ -57,11 +54,6 @@ impl Routes {
         self.count
     }
 
-    /// One more than the highest slot ever in use.
-    pub(crate) fn slots(&self) -> usize {
-        self.slots.len()
-    }
-
     pub(crate) fn at(&self, slot: RuleSlot) -> Option<&HeldRoute> {
         self.slots.get(slot.0 as usize)?.as_deref()
     }
@@ -71,43 +63,28 @@ impl Routes {
         self.at(slot).map_or(0, |held| held.outputs.len())
     }
 
-    /// Takes a route in, in place of what held its slot, whose fingerprint it gives back. Counters
-    /// go on where the slot holds the same rule as before.
-    pub(crate) fn insert(
-        &mut self,
-        route: Route,
-        epoch: u32,
-        egresses: &EgressTable,
-        counters: &Counters,
-    ) -> (Fingerprint, Option<Fingerprint>) {
+    /// Takes a route in, in place of what held its slot. Counters go on where the slot holds
+    /// the same rule as before.
+    pub(crate) fn insert(&mut self, route: Route, egresses: &EgressTable, counters: &Counters) {
         let slot = route.slot;
-        let replaced = self.take_out(slot);
-        let held = HeldRoute::new(route, epoch, egresses);
+        self.take_out(slot);
+        let held = HeldRoute::new(route, egresses);
         counters.open(held.record, held.route.id.0);
         for output in &held.outputs {
             counters.open(output.record, held.route.id.0);
         }
         self.table.insert(held.route.key, held.route.source, slot);
-        let fingerprint = held.fingerprint;
         if self.slots.len() <= slot.0 as usize {
             self.slots.resize_with(slot.0 as usize + 1, || None);
         }
         self.slots[slot.0 as usize] = Some(Box::new(held));
         self.count += 1;
-        (fingerprint, replaced.map(|old| old.fingerprint))
     }
 
-    /// Takes out the route at a slot if it is that rule's. What it counted stays readable until
-    /// another rule takes its records into use: the route may come back.
-    pub(crate) fn remove(&mut self, slot: RuleSlot, id: RuleId) -> Option<Fingerprint> {
-        self.at(slot).filter(|held| held.route.id == id)?;
-        self.take_out(slot).map(|held| held.fingerprint)
-    }
-
-    /// Takes out the route at a slot unless it was named in that epoch.
-    pub(crate) fn sweep(&mut self, slot: RuleSlot, epoch: u32) -> Option<Fingerprint> {
-        self.at(slot).filter(|held| held.epoch != epoch)?;
-        self.take_out(slot).map(|held| held.fingerprint)
+    /// Takes out the route at a slot. What it counted stays readable until another rule takes its
+    /// records into use: the route may come back.
+    pub(crate) fn remove(&mut self, slot: RuleSlot) {
+        self.take_out(slot);
     }
 
     fn take_out(&mut self, slot: RuleSlot) -> Option<Box<HeldRoute>> {
@@ -123,7 +100,7 @@ impl Routes {
 }
 
 impl HeldRoute {
-    fn new(route: Route, epoch: u32, egresses: &EgressTable) -> Self {
+    fn new(route: Route, egresses: &EgressTable) -> Self {
         let outputs = route.outputs.iter().map(|output| HeldOutput {
             destination: output.destination.into(),
             leave: match output.via {
@@ -135,12 +112,6 @@ impl HeldRoute {
             },
             record: Record::output(output.slot),
         });
-        Self {
-            fingerprint: route.fingerprint(),
-            outputs: outputs.collect(),
-            record: Record::rule(route.slot),
-            epoch,
-            route,
-        }
+        Self { outputs: outputs.collect(), record: Record::rule(route.slot), route }
     }
 }

@@ -74,6 +74,8 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
     let memory = inherit(LEDGER_DESCRIPTOR, "the ledger's memory")?;
     let log = Log::new(inherit(LOG_DESCRIPTOR, "the log pipe")?, arguments.worker);
     log.report_panics()?;
+    #[cfg(feature = "faults")]
+    crate::faults::at_start(arguments.worker);
     let ledger = LedgerWriter::map(memory.as_fd(), ledger::WORDS)
         .map_err(|cause| Error::Inherited { what: "the ledger's memory", cause })?;
     let begin = Begin {

@@ -193,11 +193,25 @@ fn workers(answer: &Workers) -> String {
     for status in &answer.workers {
         workers.add_row(worker(status));
     }
-    let text = table::text(&workers);
+    let mut text = table::text(&workers);
     if answer.steering == Steering::Hash.to_string() {
-        return text + "steered by hash: each worker has its share of the rules\n";
+        text += "steered by hash: each worker has its share of the rules\n";
+    }
+    for status in &answer.workers {
+        for trouble in troubles(status) {
+            writeln!(text, "worker {}: {trouble}", status.worker).expect("a String takes all");
+        }
     }
     text
+}
+
+/// What an operator should know of a worker and seldom has to.
+fn troubles(status: &WorkerStatus) -> impl Iterator<Item = String> {
+    let start = status.backoff_left_ms.map(|left| format!("starts again in {left} ms"));
+    let told = |count, what: &str| (count > 0).then(|| format!("{count} {what}"));
+    let lost = told(status.commands_lost, "commands did not fit its socket");
+    let repairs = told(status.repairs, "times sent the full rule set, since it held another one");
+    [start, lost, repairs].into_iter().flatten()
 }
 
 fn worker(status: &WorkerStatus) -> [String; 10] {

@@ -11,8 +11,8 @@ use mcr_core::steering::Steering;
 use mcr_supervisor::Settings;
 use mcr_sys::process::allowed_cores;
 
-use crate::cores::{self, Cores};
-use crate::exit::{self, Failure};
+use super::cores::{self, Cores};
+use super::exit::{self, Failure};
 
 /// A second: who would look for longer does not want to wait at all.
 const MAX_BUSY_POLL_US: i64 = 1_000_000;

@@ -9,7 +9,7 @@ use args::{Args, Role};
 use exit::Failure;
 use sysexits::ExitCode;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match Args::read().and_then(Args::into_role).and_then(run) {
         Ok(()) => ExitCode::Ok,
         Err(failure) => failure.report(),

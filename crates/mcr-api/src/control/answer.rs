@@ -148,6 +148,15 @@ pub struct WorkerStatus {
     pub heartbeat_age_ms: Option<u64>,
     /// How often it has been replaced.
     pub restarts: u64,
+    /// Milliseconds until the next start of one that died repeatedly; `None` where none is awaited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff_left_ms: Option<u64>,
+    /// Commands that did not fit its socket since the daemon's start; repairs bring what they said.
+    #[serde(default)]
+    pub commands_lost: u64,
+    /// How often it was sent the full rule set because it held another one.
+    #[serde(default)]
+    pub repairs: u64,
     /// How the last one ended, such as `killed by signal 9`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,

@@ -220,12 +220,16 @@ fn workers_are_told_apart() {
             rules: 3,
             heartbeat_age_ms: Some(12),
             restarts: 1,
+            backoff_left_ms: Some(3_200),
+            commands_lost: 2,
+            repairs: 1,
             last_exit: None,
         }],
     };
     let expected = json!({"generation": 5, "steering": "hash", "workers": [{
         "worker": 0, "core": 2, "pid": 4711, "state": "backing_off", "io": "io_uring",
         "generation": 4, "in_sync": false, "rules": 3, "heartbeat_age_ms": 12, "restarts": 1,
+        "backoff_left_ms": 3_200, "commands_lost": 2, "repairs": 1,
     }]});
     assert_eq!(round_trip(Answer::Workers(workers.clone()), &workers), expected);
 }

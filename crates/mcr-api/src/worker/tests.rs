@@ -275,7 +275,7 @@ fn any_command() -> impl Strategy<Value = WorkerCommand> {
         Just(Command::SyncBegin),
         proptest::collection::vec(any_route(), 0..4)
             .prop_map(|routes| Command::SyncRules { routes }),
-        Just(Command::SyncCommit),
+        any::<u64>().prop_map(|hash| Command::SyncCommit { hash: StateHash(hash) }),
         proptest::sample::select(levels.to_vec()).prop_map(|level| Command::SetLogLevel { level }),
         Just(Command::Stop),
     ]

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use mcr_core::ids::{EgressId, IfIndex, IngressId, RuleId, RuleSlot};
 use mcr_core::interfaces::LinkLayer;
 use mcr_core::limits;
+use mcr_core::route::StateHash;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -87,6 +88,11 @@ pub(super) enum LinkLayerDef {
     Ethernet,
     Ip,
 }
+
+/// A state's hash as its number.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "StateHash")]
+pub(super) struct StateHashDef(u64);
 
 /// Reads a count that the worker may divide by.
 pub(super) fn not_zero<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {

@@ -2,18 +2,9 @@
 
 use std::time::Duration;
 
-use mcr_core::route::StateHash;
+use mcr_core::route::Position;
 
 use crate::limits;
-
-/// A state of the rules and sockets: that desired, or that held by a worker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Position {
-    /// How many changes led to it.
-    pub(crate) generation: u64,
-    /// What it consists of.
-    pub(crate) hash: StateHash,
-}
 
 /// What is known of a worker at a tick.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +100,8 @@ fn is_adrift(look: &Look) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use mcr_core::route::StateHash;
+
     use super::*;
 
     fn at(generation: u64) -> Position {

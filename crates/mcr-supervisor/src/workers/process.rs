@@ -13,7 +13,7 @@ use mcr_api::worker::launch::{
 };
 use mcr_core::ids::WorkerId;
 use mcr_core::ledger::{Header, VERSION, WORDS, header};
-use mcr_core::route::StateHash;
+use mcr_core::route::{Position, StateHash};
 use mcr_sys::ledger::{LedgerMemory, LedgerReader};
 use mcr_sys::{process, seqpacket};
 use tokio::io::unix::AsyncFd;
@@ -21,7 +21,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 
-use super::drift::Position;
+use super::worker::Link;
 use crate::event::Event;
 use crate::settings::Settings;
 use crate::{log, readiness};
@@ -148,35 +148,34 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-impl Process {
-    /// Whether it has begun to work, and writes the ledger that we read.
-    pub(crate) fn is_up(&self) -> bool {
+impl Link for Process {
+    fn is_up(&self) -> bool {
         self.ledger.load_acquire(header(Header::Version)) == VERSION
     }
 
-    /// What it says that it holds.
-    pub(crate) fn position(&self) -> Position {
+    fn position(&self) -> Position {
         // In this order, or an old hash could be seen with a new generation.
         let generation = self.ledger.load_acquire(header(Header::Generation));
         let hash = StateHash(self.ledger.load_acquire(header(Header::Hash)));
         Position { generation, hash }
     }
 
-    /// How long ago its loop turned; `None` before it first did.
-    pub(crate) fn heartbeat_age(&self) -> Option<Duration> {
+    fn heartbeat_age(&self) -> Option<Duration> {
         match self.ledger.load(header(Header::Heartbeat)) {
             0 => None,
             then => Some(Duration::from_nanos(process::monotonic_ns().saturating_sub(then))),
         }
     }
 
-    /// Sends a message, whole or not at all, and never waits.
-    pub(crate) fn send(&self, message: &[u8], descriptor: Option<BorrowedFd>) -> io::Result<()> {
+    fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn send(&self, message: &[u8], descriptor: Option<BorrowedFd>) -> io::Result<()> {
         seqpacket::send(self.commands.get_ref().as_fd(), message, descriptor.as_slice())
     }
 
-    /// After `WouldBlock`: has [`Event::WorkerWritable`] come when there is room again.
-    pub(crate) fn notify_writable(&self) {
+    fn notify_writable(&self) {
         let (commands, events) = (Arc::clone(&self.commands), self.events.clone());
         let (worker, incarnation) = (self.worker, self.incarnation);
         tokio::spawn(async move {
@@ -189,8 +188,7 @@ impl Process {
         });
     }
 
-    /// Ends it without its consent.
-    pub(crate) fn kill(&mut self) {
+    fn kill(&mut self) {
         if let Some(kill) = self.kill.take() {
             // The receiver is gone only where the process has ended.
             _ = kill.send(());

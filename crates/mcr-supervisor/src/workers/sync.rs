@@ -26,7 +26,8 @@ enum Stage {
     Ingresses(Option<IngressId>),
     Egresses(Option<EgressId>),
     Routes(Option<RuleId>),
-    Whole,
+    /// Everything of this generation.
+    Whole(u64),
 }
 
 /// The next message, and where its sending leads.
@@ -46,7 +47,15 @@ impl Sync {
 
     /// Whether the commit has been sent; changes then go to the worker directly again.
     pub(crate) fn is_whole(&self) -> bool {
-        self.stage == Stage::Whole
+        self.committed().is_some()
+    }
+
+    /// The generation that the commit named, once it has been sent.
+    pub(crate) fn committed(&self) -> Option<u64> {
+        match self.stage {
+            Stage::Whole(generation) => Some(generation),
+            _ => None,
+        }
     }
 
     /// Something has changed.
@@ -78,7 +87,7 @@ impl Sync {
             Stage::Ingresses(last) => next_ingress(holdings, worker, last),
             Stage::Egresses(last) => next_egress(holdings, worker, last),
             Stage::Routes(last) => Some(next_routes(holdings, worker, last)),
-            Stage::Whole => None,
+            Stage::Whole(_) => None,
         }
     }
 
@@ -120,8 +129,10 @@ fn next_egress(holdings: &Holdings, worker: WorkerId, last: Option<EgressId>) ->
 
 fn next_routes(holdings: &Holdings, worker: WorkerId, last: Option<RuleId>) -> Step {
     let routes = holdings.routes_after(last, worker).cloned();
-    let Some(message) = sync_chunks(holdings.generation(), routes).next() else {
-        return step(holdings, WorkerCommand::SyncCommit, Stage::Whole);
+    let position = holdings.position(worker);
+    let Some(message) = sync_chunks(position.generation, routes).next() else {
+        let commit = WorkerCommand::SyncCommit { hash: position.hash };
+        return step(holdings, commit, Stage::Whole(position.generation));
     };
     let reached = match &message.command {
         WorkerCommand::SyncRules { routes } => routes.last().map(|route| route.id),

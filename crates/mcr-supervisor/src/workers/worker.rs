@@ -1,8 +1,11 @@
 //! One worker's place: its process, where there is one, and what is known of it.
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use mcr_core::ids::WorkerId;
+use mcr_core::route::Position;
 use tracing::{debug, warn};
 
 use super::backoff::Backoff;
@@ -23,12 +26,41 @@ pub(crate) struct Worker {
     pub(crate) restarts: u64,
     pub(crate) last_exit: Option<String>,
     backoff: Backoff,
+    /// Of the processes before the present one.
+    past_trouble: Trouble,
+}
+
+/// What went wrong between the supervisor and a worker, and was healed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// Commands that did not fit the socket.
+    pub(crate) commands_lost: u64,
+    /// Synchronisations for the worker's having held something else than it should.
+    pub(crate) repairs: u64,
+}
+
+/// The way to a worker process and back.
+pub(crate) trait Link {
+    /// Whether it has begun to work, and writes the ledger that we read.
+    fn is_up(&self) -> bool;
+    /// What it says that it holds.
+    fn position(&self) -> Position;
+    /// How long ago its loop turned; `None` before it first did.
+    fn heartbeat_age(&self) -> Option<Duration>;
+    /// How long ago it was started.
+    fn age(&self) -> Duration;
+    /// Sends a message, whole or not at all, and never waits.
+    fn send(&self, message: &[u8], descriptor: Option<BorrowedFd>) -> io::Result<()>;
+    /// After `WouldBlock`: has [`Live::writable`] called when there is room again.
+    fn notify_writable(&self);
+    /// Ends it without its consent.
+    fn kill(&mut self);
 }
 
 /// A process and how far it has come.
 #[derive(Debug)]
-pub(crate) struct Live {
-    pub(crate) process: Process,
+pub(crate) struct Live<L = Process> {
+    pub(crate) process: L,
     /// Whether it has taken its place: it held everything once.
     pub(crate) serving: bool,
     pub(crate) sync: Option<Sync>,
@@ -39,6 +71,7 @@ pub(crate) struct Live {
     command_lost: bool,
     waits_for_room: bool,
     killed_because: Option<&'static str>,
+    trouble: Trouble,
 }
 
 impl Worker {
@@ -51,12 +84,31 @@ impl Worker {
             restarts: 0,
             last_exit: None,
             backoff: Backoff::default(),
+            past_trouble: Trouble::default(),
         }
+    }
+
+    /// What has gone wrong since the daemon's start.
+    pub(crate) fn trouble(&self) -> Trouble {
+        let mut all = self.past_trouble;
+        if let Some(live) = &self.live {
+            all.commands_lost += live.trouble.commands_lost;
+            all.repairs += live.trouble.repairs;
+        }
+        all
+    }
+
+    /// How long the next start is still held back, where there is no process.
+    pub(crate) fn backoff_left(&self) -> Option<Duration> {
+        let left = self.start_at.saturating_duration_since(Instant::now());
+        (self.live.is_none() && !left.is_zero()).then_some(left)
     }
 
     /// The process ended. Returns it where it was this place's.
     pub(crate) fn ended(&mut self, incarnation: u64, how: &str) -> Option<Live> {
+        let trouble = self.trouble();
         let live = self.live.take_if(|live| live.process.incarnation == incarnation)?;
+        self.past_trouble = trouble;
         let why = live.killed_because.map(|why| format!(", because {why}")).unwrap_or_default();
         let wait = self.put_off(live.process.started.elapsed());
         let when = match wait.as_millis() {
@@ -82,9 +134,9 @@ impl Worker {
     }
 }
 
-impl Live {
+impl<L: Link> Live<L> {
     /// A new process, which is to be sent everything.
-    pub(crate) fn new(process: Process) -> Self {
+    pub(crate) fn new(process: L) -> Self {
         Self {
             process,
             serving: false,
@@ -95,6 +147,7 @@ impl Live {
             command_lost: false,
             waits_for_room: false,
             killed_because: None,
+            trouble: Trouble::default(),
         }
     }
 
@@ -102,6 +155,12 @@ impl Live {
     pub(crate) fn is_in_sync(&self, id: WorkerId, holdings: &Holdings) -> bool {
         let told_all = self.sync.as_ref().is_none_or(Sync::is_whole);
         told_all && self.process.is_up() && self.process.position() == holdings.position(id)
+    }
+
+    /// It holds everything: it serves from now on.
+    pub(crate) fn take_place(&mut self) {
+        self.serving = true;
+        self.sync = None;
     }
 
     /// Tells of a change; `message` is its command, or that it is not for this worker.
@@ -122,6 +181,7 @@ impl Live {
             Err(error) => {
                 debug!("worker {id}: {change:?} could not be sent and will be repaired: {error}");
                 self.command_lost = true;
+                self.trouble.commands_lost += 1;
             }
         }
     }
@@ -171,6 +231,10 @@ impl Live {
             }
         }
         let ledger = self.process.position();
+        if self.sync.as_ref().and_then(Sync::committed).is_some_and(|all| ledger.generation > all) {
+            // It has taken over all of that, and changes since; what it lacks now is another loss.
+            self.sync = None;
+        }
         let look = Look {
             desired: holdings.position(id),
             desired_before,
@@ -191,6 +255,7 @@ impl Live {
                     ledger.generation, look.desired.generation
                 );
                 self.sync_failures += u32::from(self.sync.is_some());
+                self.trouble.repairs += 1;
                 self.synchronise(id, holdings);
             }
             Decision::Replace(why) => self.replace(why),
@@ -225,6 +290,6 @@ impl Live {
         if self.process.is_up() {
             return self.process.heartbeat_age().unwrap_or_default();
         }
-        self.process.started.elapsed().saturating_sub(limits::FIRST_HEARTBEAT)
+        self.process.age().saturating_sub(limits::FIRST_HEARTBEAT)
     }
 }

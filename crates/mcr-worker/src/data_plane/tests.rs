@@ -78,11 +78,11 @@ impl Bench {
             link: LinkLayer::Ethernet,
             place: 0,
         };
-        self.plane.ingresses.push(Ingress::new(opened, ring, 0));
+        self.plane.ingresses.push(Ingress::new(opened, ring));
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.set_nonblocking(true).unwrap();
         let source = sender.local_addr().unwrap();
-        self.plane.egresses.insert(Egress::new(EGRESS, sender.into(), source, 65_535, 0));
+        self.plane.egresses.insert(Egress::new(EGRESS, sender.into(), source, 65_535));
         let (here, nowhere) = (self.receiver.local_addr().unwrap(), "203.0.113.1:9");
         self.add_route(1, WIDE, &[here, here, nowhere.parse().unwrap()], loopback);
         self.add_route(2, NARROW, &[here], loopback);
@@ -106,7 +106,7 @@ impl Bench {
             outputs: (0..).zip(to).map(output).collect(),
         };
         let DataPlane { routes, egresses, counters, .. } = &mut self.plane;
-        routes.insert(route, 0, egresses, counters);
+        routes.insert(route, egresses, counters);
     }
 
     fn core(&self, counter: CoreCounter) -> u64 {

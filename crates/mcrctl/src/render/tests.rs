@@ -60,7 +60,8 @@ fn workers_are_listed() {
         {
             "worker": 1, "core": 1, "pid": null, "state": "backing_off", "io": null,
             "generation": 4, "in_sync": false, "rules": 0, "heartbeat_age_ms": null,
-            "restarts": 13, "last_exit": "signal 9",
+            "restarts": 13, "last_exit": "signal 9", "backoff_left_ms": 9_900, "commands_lost": 7,
+            "repairs": 2,
         },
     ]});
     assert_eq!(
@@ -69,6 +70,9 @@ fn workers_are_listed() {
 WORKER  CORE   PID  STATE        IO        SYNC  RULES   BEAT  RESTARTS  LAST EXIT
      0     0  4711  running      io_uring  yes       3  12 ms         0  -
      1     1     -  backing_off  -         no        0      -        13  signal 9
+worker 1: starts again in 9900 ms
+worker 1: 7 commands did not fit its socket
+worker 1: 2 times sent the full rule set, since it held another one
 "
     );
 }

@@ -27,6 +27,7 @@ use mcr_api::rule::{OutputSpec, RuleSpec};
 use mcr_core::steering::Shares;
 use mcr_lab::daemon::Daemon;
 use mcr_lab::generator::{Generator, RunningGenerator};
+use mcr_lab::namespace::Namespace;
 use mcr_lab::sink::{Sink, SinkReport};
 use mcr_lab::topology::{RelayTopology, sink_v4, sink_v6};
 use mcr_lab::{address, identity, link, wait};
@@ -67,6 +68,12 @@ static MACHINE: RwLock<()> = RwLock::new(());
 enum Share {
     Some(#[expect(dead_code, reason = "held for what it does")] RwLockReadGuard<'static, ()>),
     All(#[expect(dead_code, reason = "held for what it does")] RwLockWriteGuard<'static, ()>),
+}
+
+impl Share {
+    fn some() -> Self {
+        Self::Some(MACHINE.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// How many datagrams of how many streams were sent.
@@ -145,30 +152,35 @@ impl Relay {
 
     /// Starts the daemon, and checks that it runs as told.
     pub(crate) fn start(variant: Variant, net: RelayTopology, arguments: &[&str]) -> Result<Self> {
-        let share = Share::Some(MACHINE.read().unwrap_or_else(PoisonError::into_inner));
-        Self::start_with(share, variant, net, arguments)
+        Self::start_with(Share::some(), variant, net, |net, cores| {
+            Daemon::start_within(net, &[cores, arguments].concat(), READY)
+        })
+    }
+
+    /// Like [`Relay::start`], of the build whose workers fail to order.
+    pub(crate) fn start_fallible(variant: Variant, net: RelayTopology) -> Result<Self> {
+        Self::start_with(Share::some(), variant, net, Daemon::start_fallible)
     }
 
     /// Like [`Relay::start`], while no other relay runs on this machine.
     pub(crate) fn start_alone(variant: Variant, net: RelayTopology) -> Result<Self> {
         let share = Share::All(MACHINE.write().unwrap_or_else(PoisonError::into_inner));
-        Self::start_with(share, variant, net, &[])
+        Self::start_with(share, variant, net, Daemon::start)
     }
 
     fn start_with(
         share: Share,
         variant: Variant,
         net: RelayTopology,
-        arguments: &[&str],
+        launch: impl FnOnce(&Namespace, &[&str]) -> Result<Daemon>,
     ) -> Result<Self> {
         let cores = variant.cores()?;
         know_neighbours(&net)?;
         let list: Vec<String> = cores.iter().map(ToString::to_string).collect();
         let list = list.join(",");
-        let steering = variant.steering.to_string();
-        let mut all = vec!["--cores", &list, "--io", variant.io.name(), "--steering", &steering];
-        all.extend(arguments);
-        let daemon = Daemon::start_within(&net.relay, &all, READY)?;
+        let (io, steering) = (variant.io.name(), variant.steering.to_string());
+        let told = ["--cores", &list, "--io", io, "--steering", &steering];
+        let daemon = launch(&net.relay, &told)?;
         let relay = Self { net, daemon, variant, cores, _share: share };
         let Workers { workers, steering, .. } = relay.workers()?;
         let as_told = steering == variant.steering.to_string()

@@ -14,6 +14,7 @@ mod egress;
 mod ending;
 mod exclusive;
 mod fanout;
+mod faults;
 mod fixture;
 mod frames;
 mod lifecycle;
@@ -22,6 +23,7 @@ mod load;
 mod losses;
 mod membership;
 mod network;
+mod outage;
 mod reload;
 mod rules;
 mod service_manager;
@@ -53,6 +55,8 @@ fn main() -> ExitCode {
     suite = lifecycle::trials(suite);
     suite = ending::trials(suite);
     suite = service_manager::trials(suite);
+    suite = faults::trials(suite);
+    suite = outage::trials(suite);
     suite = rules::trials(suite);
     suite = startup::trials(suite);
     suite.run()

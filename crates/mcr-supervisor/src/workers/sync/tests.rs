@@ -1,12 +1,10 @@
-use std::collections::BTreeMap;
-
 use mcr_api::worker::{WorkerMessage, decode};
 use mcr_core::ids::{EgressId, IfIndex, OutputSlot, RuleSlot};
-use mcr_core::route::{Route, RouteKey, RouteOutput, StateHash, Via};
+use mcr_core::replica::Replica;
+use mcr_core::route::{Position, Route, RouteKey, RouteOutput, Via};
 use mcr_core::steering::Steering;
 
 use super::*;
-use crate::workers::drift::Position;
 
 const WORKER: WorkerId = WorkerId(0);
 
@@ -24,39 +22,36 @@ fn route(id: u64, port: u16) -> Route {
     }
 }
 
-/// What a worker makes of the messages, by the rules of the protocol.
+/// What a worker makes of the messages.
 #[derive(Default)]
-struct Model {
-    routes: BTreeMap<RuleId, (Route, bool)>,
-    generation: u64,
-}
+struct Model(Replica);
 
 impl Model {
+    fn holding(routes: &[Route]) -> Self {
+        let mut worker = Self::default();
+        for route in routes {
+            worker.set(route);
+        }
+        worker
+    }
+
+    fn set(&mut self, route: &Route) {
+        self.0.route_set(route.slot, route.id, route.fingerprint());
+    }
+
     fn take(&mut self, message: &[u8]) {
         let WorkerMessage { generation, command } = decode(message).unwrap();
         match command {
-            WorkerCommand::SyncBegin => self.routes.values_mut().for_each(|held| held.1 = false),
-            WorkerCommand::SyncRules { routes } => {
-                self.routes.extend(routes.into_iter().map(|r| (r.id, (r, true))));
-            }
-            WorkerCommand::AddRule { route } => {
-                self.routes.insert(route.id, (route, true));
-            }
-            WorkerCommand::RemoveRule { id, .. } => {
-                self.routes.remove(&id);
-            }
-            WorkerCommand::SyncCommit => {
-                self.routes.retain(|_, held| held.1);
-                self.generation = generation;
+            WorkerCommand::SyncBegin => self.0.sync_begun(),
+            WorkerCommand::SyncRules { routes } => routes.iter().for_each(|route| self.set(route)),
+            WorkerCommand::AddRule { route } => self.set(&route),
+            WorkerCommand::RemoveRule { slot, id } => _ = self.0.route_removed(slot, id),
+            WorkerCommand::SyncCommit { hash } => {
+                assert!(self.0.sync_committed(Position { generation, hash }));
+                while self.0.sweep(usize::MAX, |_| ()) {}
             }
             other => panic!("{other:?}"),
         }
-    }
-
-    fn hash(&self) -> StateHash {
-        let mut hash = StateHash::default();
-        self.routes.values().for_each(|(route, _)| hash.add(route.fingerprint()));
-        hash
     }
 }
 
@@ -73,17 +68,14 @@ fn pump(sync: &mut Sync, holdings: &Holdings, worker: &mut Model, most: usize) -
 }
 
 fn agree(worker: &Model, holdings: &Holdings) {
-    let Position { generation, hash } = holdings.position(WORKER);
-    assert_eq!((worker.generation, worker.hash()), (generation, hash));
+    assert_eq!(worker.0.position(), Some(holdings.position(WORKER)));
 }
 
 #[test]
 fn the_worker_ends_with_what_is_held_whatever_it_had() {
     let mut holdings = Holdings::new(Steering::Cpu, &[0]);
     (1..=2000).for_each(|id| _ = holdings.set_route(route(id, 5)));
-    let mut worker = Model::default();
-    worker.routes.insert(RuleId(3000), (route(3000, 1), true));
-    worker.routes.insert(RuleId(7), (route(7, 1), true));
+    let mut worker = Model::holding(&[route(3000, 1), route(7, 1)]);
     let mut sync = Sync::new();
     assert!(pump(&mut sync, &holdings, &mut worker, usize::MAX) >= 2 + 2000 / 256);
     assert!(sync.is_whole());
