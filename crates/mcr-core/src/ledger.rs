@@ -4,8 +4,8 @@
 //! Records of rules, outputs and rings begin with a *tag*, the id of what they count, or 0 when
 //! free. A writer that takes a record into use zeroes the counters and then stores the tag with
 //! release order; a reader that finds the tag it looks for before and after it read the counters
-//! has read those of that very thing. The records of a rule that has no route for a while keep their
-//! tag, so that nothing that was counted is lost, until those of another are put there.
+//! has read those of that very thing. The records of a rule that has no route for a while keep
+//! their tag, so that nothing that was counted is lost, until those of another are put there.
 
 use crate::ids::{OutputSlot, RuleSlot};
 use crate::limits;

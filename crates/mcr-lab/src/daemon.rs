@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::namespace::Namespace;
 use crate::{limits, program, wait};
+pub use log::HeldLog;
 use log::Log;
 
 /// A running `mcrd` with a control socket in a directory of its own. Dropped: killed.
@@ -120,6 +121,12 @@ impl Daemon {
     /// Path of the control socket.
     pub fn control_path(&self) -> &Path {
         &self.control_path
+    }
+
+    /// Does not read the daemon's log until the answer is dropped.
+    #[must_use]
+    pub fn hold_log(&self) -> HeldLog<'_> {
+        self.log.hold()
     }
 
     /// The lines logged so far.

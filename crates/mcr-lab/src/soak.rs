@@ -152,14 +152,14 @@ impl Soak {
 
     fn endure(&mut self, duration: Duration, interrupt: &Interrupt) -> Result<()> {
         let start = Instant::now();
-        interrupt.pause(limits::SOAK_WARM_UP)?;
+        interrupt.pause(limits::soak::WARM_UP)?;
         self.be_quiet(start)?;
         let (mut faults, mut hasty) = (0, false);
         while start.elapsed() < duration {
             let fault = self.schedule.next();
             let last_of_life = fault.kind.restarts_the_supervisor();
             // What a daemon has counted and holds is looked at before it goes.
-            if faults == limits::SOAK_FAULTS_TO_QUIET || (last_of_life && faults > 0 && !hasty) {
+            if faults == limits::soak::FAULTS_TO_QUIET || (last_of_life && faults > 0 && !hasty) {
                 self.scene.wait_until_flowing()?;
                 self.be_quiet(start)?;
                 (faults, hasty) = (0, false);
@@ -173,7 +173,7 @@ impl Soak {
             (faults, hasty) = (faults + 1, fault.hasty);
         }
         self.scene.wait_until_flowing()?;
-        interrupt.pause(limits::SOAK_CALM.end)?;
+        interrupt.pause(limits::soak::CALM.end)?;
         self.be_quiet(start)?;
         self.summary.seconds = start.elapsed().as_secs_f64();
         Ok(())
@@ -198,7 +198,7 @@ impl Soak {
 
     fn show_log(&self) {
         let lines = self.scene.relay.daemon.log_lines();
-        let first = lines.len().saturating_sub(limits::SOAK_LOG_LINES);
+        let first = lines.len().saturating_sub(limits::soak::LOG_LINES);
         println!("   The last lines of mcrd's log:");
         for line in &lines[first..] {
             println!("   | {line}");

@@ -13,6 +13,7 @@ use crate::limits;
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<String>,
+    held: bool,
     ended: bool,
 }
 
@@ -36,6 +37,9 @@ impl Log {
         thread::Builder::new().name("daemon log".into()).spawn(move || {
             for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
                 let mut state = writer.lock();
+                while state.held {
+                    state = writer.grown.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
                 if state.lines.len() < limits::MAX_LOG_LINES {
                     state.lines.push(String::from_utf8_lossy(&line).into_owned());
                 }
@@ -45,6 +49,12 @@ impl Log {
             writer.grown.notify_all();
         })?;
         Ok(Self { shared })
+    }
+
+    /// Keeps the thread from reading on until the answer is dropped.
+    pub(super) fn hold(&self) -> HeldLog<'_> {
+        self.shared.lock().held = true;
+        HeldLog(self)
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
@@ -64,6 +74,17 @@ impl Log {
             .wait_timeout_while(self.shared.lock(), timeout, waiting)
             .unwrap_or_else(PoisonError::into_inner);
         contains(&state, text)
+    }
+}
+
+/// A log that nobody reads. Dropped: it is read on.
+#[derive(Debug)]
+pub struct HeldLog<'a>(&'a Log);
+
+impl Drop for HeldLog<'_> {
+    fn drop(&mut self) {
+        self.0.shared.lock().held = false;
+        self.0.shared.grown.notify_all();
     }
 }
 

@@ -56,7 +56,7 @@ impl Bed {
             link::veth_pair(pair.0, pair.1)?;
         }
         for End { namespace, ifname, addresses } in &ends {
-            link::set_mtu(namespace, ifname, limits::SOAK_MTU)?;
+            link::set_mtu(namespace, ifname, limits::soak::MTU)?;
             link::set_up(namespace, ifname)?;
             for &(address, prefix_length) in addresses {
                 ensure_address(namespace, ifname, address, prefix_length)?;

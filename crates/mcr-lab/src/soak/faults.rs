@@ -59,8 +59,8 @@ impl Span {
     /// A worker that died, or fell silent, at `begin_ns`: its successor may be held back.
     fn of_replacement(begin_ns: u64, worker: &WorkerStatus, silent: bool) -> Self {
         let over_ns = begin_ns + held_back(worker.restarts).as_nanos() as u64;
-        let notice = if silent { limits::SOAK_STALL } else { Duration::ZERO };
-        Self { begin_ns, over_ns, limit: notice + limits::SOAK_REPLACEMENT }
+        let notice = if silent { limits::soak::STALL } else { Duration::ZERO };
+        Self { begin_ns, over_ns, limit: notice + limits::soak::REPLACEMENT }
     }
 }
 
@@ -116,7 +116,7 @@ impl Scene {
         self.relay.wait_until_healthy()?;
         let since = monotonic_ns();
         let mut silent = None;
-        wait::until("every flow arrives", limits::SOAK_RECOVERY, || {
+        wait::until("every flow arrives", limits::soak::RECOVERY, || {
             let is_silent = |flow: &usize| self.witnesses.seen(*flow).last_sent_ns < since;
             silent = (0..self.flows.len()).find(is_silent);
             Ok(silent.is_none())

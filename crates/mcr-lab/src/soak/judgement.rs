@@ -58,8 +58,8 @@ pub(super) struct Judged {
     pub(super) excused: u64,
     /// What should not be.
     pub(super) findings: Vec<Finding>,
-    /// For each window that covers the flow, by its place: the time from its end of cause to the
-    /// sending of the first datagram that came and after which none of the window was lost.
+    /// For each window that covers the flow and that no other overlaps, by its place: the time
+    /// from the end of its cause to the sending of the first that came after the last loss.
     pub(super) outages: Vec<(usize, Duration)>,
 }
 
@@ -88,9 +88,12 @@ pub(super) fn judge(record: &Record<'_>, windows: &[Window]) -> Judged {
         judged.found(flow, defect, (sent_ns[from], sent_ns[to - 1]));
     }
     judged.excused = total - unexcused;
-    for (place, window) in windows.iter().enumerate().filter(|(_, w)| w.concern.covers(flow)) {
-        let outage = outage(record, &times, window, &windows[place + 1..]);
-        judged.outages.push((place, outage));
+    let covering = || windows.iter().enumerate().filter(|(_, window)| window.concern.covers(flow));
+    for (place, window) in covering() {
+        // What two faults together cost cannot be told apart.
+        if !covering().any(|(other, w)| other != place && w.overlaps(window)) {
+            judged.outages.push((place, outage(record, &times, window)));
+        }
     }
     judged
 }
@@ -113,15 +116,10 @@ fn runs(len: usize, is_so: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
     runs
 }
 
-/// How long the flow was out after the window's cause was gone. What is lost when a later window
-/// has begun is that one's.
-fn outage(record: &Record<'_>, times: &[u32], window: &Window, later: &[Window]) -> Duration {
+/// How long the flow was out after the window's cause was gone.
+fn outage(record: &Record<'_>, times: &[u32], window: &Window) -> Duration {
     let Record { flow, sent_ns, .. } = *record;
-    let next = later.iter().filter(|later| later.concern.covers(flow)).map(Window::opens_ns).min();
-    let is_own = |sent_ns: u64| {
-        window.excuses(flow, sent_ns) && next.is_none_or(|next_ns| sent_ns < next_ns)
-    };
-    let lost = |place: &usize| times[*place] == 0 && is_own(sent_ns[*place]);
+    let lost = |place: &usize| times[*place] == 0 && window.excuses(flow, sent_ns[*place]);
     let Some(final_loss) = (0..times.len()).rev().find(lost) else {
         return Duration::ZERO;
     };
@@ -179,13 +177,15 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_ends_where_the_next_begins() {
+    fn outages_of_two_faults_at_once_are_not_told_apart() {
+        let others = window(Concern::Worker(1), 2_000, 3_000);
         let next = window(Concern::Everybody, 3_500, 4_000);
-        let windows = [window(Concern::Everybody, 2_000, 3_000), next];
+        let windows = [window(Concern::Everybody, 2_000, 3_000), next, others];
         let missing: Vec<u64> = (201..310).chain(350..430).collect();
-        let judged = judged(&missing, &[], &windows);
-        let millis: Vec<u128> = judged.outages.iter().map(|(_, o)| o.as_millis()).collect();
-        assert_eq!(millis, [100, 300]);
+        let overlapping = judged(&missing, &[], &windows);
+        assert_eq!((defects(&overlapping), overlapping.outages), (vec![], vec![]));
+        let apart = [windows[0].clone(), windows[2].clone()];
+        assert_eq!(judged(&[250], &[], &apart).outages.len(), 1);
     }
 
     #[test]

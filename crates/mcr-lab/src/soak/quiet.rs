@@ -156,7 +156,7 @@ impl Judge {
         let read = || Usage::read(&scene.relay, &scene.bed.net.relay);
         let mut now = read()?;
         let warm = self.warm.get_or_insert_with(|| now.clone());
-        let came_back = wait::until("the belongings come back", limits::SOAK_USAGE, || {
+        let came_back = wait::until("the belongings come back", limits::soak::USAGE, || {
             now = read()?;
             Ok(now.beyond(warm).is_empty())
         });
@@ -185,7 +185,7 @@ fn window_of(held_up: &HeldUp, deaths: u64) -> Window {
         concern: Concern::Worker(worker),
         begin_ns: from_ns,
         over_ns: to_ns,
-        limit: limits::SOAK_STALL + limits::SOAK_REPLACEMENT + held_back(deaths),
+        limit: limits::soak::STALL + limits::soak::REPLACEMENT + held_back(deaths),
     }
 }
 
@@ -213,6 +213,6 @@ fn wait_for_witnesses(scene: &Scene) -> Result<()> {
         if now != count {
             (count, since) = (now, Instant::now());
         }
-        Ok(since.elapsed() >= limits::SOAK_QUIET)
+        Ok(since.elapsed() >= limits::soak::QUIET)
     })
 }

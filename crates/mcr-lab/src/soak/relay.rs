@@ -82,7 +82,7 @@ impl Relay {
     /// Like [`Relay::wait_until_healthy`], with so many rules beside those configured.
     pub(super) fn wait_for_rules(&self, more: usize) -> Result<()> {
         let mut ill = String::new();
-        let recovered = wait::until("the relay recovers", limits::SOAK_RECOVERY, || {
+        let recovered = wait::until("the relay recovers", limits::soak::RECOVERY, || {
             ill = self.illness(self.rules + more)?;
             Ok(ill.is_empty())
         });

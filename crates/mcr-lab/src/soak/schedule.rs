@@ -145,11 +145,11 @@ impl Schedule {
         Fault {
             number: self.count,
             kind,
-            calm: millis(random, limits::SOAK_CALM),
-            hold: millis(random, limits::SOAK_HOLD),
+            calm: millis(random, limits::soak::CALM),
+            hold: millis(random, limits::soak::HOLD),
             link: Link::all().nth(random.below(2 * usize::from(LINKS))).expect("so many are"),
             worker: random.below(self.workers),
-            hasty: random.below(limits::SOAK_ONE_IS_HASTY) == 0,
+            hasty: random.below(limits::soak::ONE_IS_HASTY) == 0,
         }
     }
 }
@@ -190,7 +190,7 @@ mod tests {
             assert!(faults.iter().any(|fault| fault.link == link), "{link}");
         }
         assert!((0..2).all(|worker| faults.iter().any(|fault| fault.worker == worker)));
-        assert!(faults.iter().all(|fault| limits::SOAK_HOLD.contains(&fault.hold)));
+        assert!(faults.iter().all(|fault| limits::soak::HOLD.contains(&fault.hold)));
     }
 
     #[test]

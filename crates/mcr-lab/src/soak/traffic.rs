@@ -162,8 +162,8 @@ fn run(worker: usize, mut streams: Vec<Stream>, book: &Mutex<Book>, stop: &Atomi
         let to_ns = monotonic_ns();
         let mut book = lock(book);
         // Not before: a pause of the soak's own is no delay.
-        next = next.max(Instant::now()) + limits::SOAK_INTERVAL;
-        if late >= limits::SOAK_HELD_UP {
+        next = next.max(Instant::now()) + limits::soak::INTERVAL;
+        if late >= limits::soak::HELD_UP {
             let from_ns = to_ns.saturating_sub(late.as_nanos() as u64);
             book.held_up.push(HeldUp { worker, from_ns, to_ns });
         }
@@ -183,7 +183,7 @@ impl Stream {
         let Some(socket) = self.socket.take().or_else(|| self.open().ok()) else {
             return;
         };
-        let mut datagram = [0; limits::SOAK_PAYLOAD_BYTES];
+        let mut datagram = [0; limits::soak::PAYLOAD_BYTES];
         let sequence = sent.first + sent.sent_ns.len() as u64;
         let sent_at_ns = monotonic_ns();
         payload::write(&mut datagram, Header { stream: self.number, sequence, sent_at_ns });
@@ -200,11 +200,11 @@ impl Stream {
         socket.bind_device(Some(self.ifname.as_bytes()))?;
         let any: SocketAddr = match self.destination {
             SocketAddr::V4(_) => {
-                socket.set_multicast_ttl_v4(limits::SOAK_TTL)?;
+                socket.set_multicast_ttl_v4(limits::soak::TTL)?;
                 (Ipv4Addr::UNSPECIFIED, 0).into()
             }
             SocketAddr::V6(_) => {
-                socket.set_multicast_hops_v6(limits::SOAK_TTL)?;
+                socket.set_multicast_hops_v6(limits::soak::TTL)?;
                 (Ipv6Addr::UNSPECIFIED, 0).into()
             }
         };

@@ -46,10 +46,10 @@ impl Usage {
         let mut findings = Vec::new();
         for (place, (now, before)) in self.processes.iter().zip(&before.processes).enumerate() {
             let (name, growth_bytes) = match place {
-                0 => ("the supervisor".into(), limits::SOAK_SUPERVISOR_GROWTH_BYTES),
-                worker => (format!("worker {}", worker - 1), limits::SOAK_WORKER_GROWTH_BYTES),
+                0 => ("the supervisor".into(), limits::soak::SUPERVISOR_GROWTH_BYTES),
+                worker => (format!("worker {}", worker - 1), limits::soak::WORKER_GROWTH_BYTES),
             };
-            if now.descriptors > before.descriptors + limits::SOAK_DESCRIPTORS {
+            if now.descriptors > before.descriptors + limits::soak::DESCRIPTORS {
                 let (now, before) = (now.descriptors, before.descriptors);
                 findings.push(format!("{name} has {now} descriptors, and had {before}"));
             }
@@ -103,8 +103,8 @@ mod tests {
     fn who_came_back_is_not_named() {
         let mut now = usage();
         now.processes[0].descriptors -= 1;
-        now.processes[0].resident_bytes += limits::SOAK_SUPERVISOR_GROWTH_BYTES;
-        now.processes[1].descriptors += limits::SOAK_DESCRIPTORS;
+        now.processes[0].resident_bytes += limits::soak::SUPERVISOR_GROWTH_BYTES;
+        now.processes[1].descriptors += limits::soak::DESCRIPTORS;
         assert_eq!(now.beyond(&usage()), Vec::<String>::new());
     }
 

@@ -56,7 +56,12 @@ impl Window {
 
     /// What was sent a little before the fault may still have been under way in it.
     pub(super) fn opens_ns(&self) -> u64 {
-        self.begin_ns.saturating_sub(limits::SOAK_UNDER_WAY.as_nanos() as u64)
+        self.begin_ns.saturating_sub(limits::soak::UNDER_WAY.as_nanos() as u64)
+    }
+
+    /// Whether both are open at some moment.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.opens_ns() <= other.closes_ns() && other.opens_ns() <= self.closes_ns()
     }
 
     fn closes_ns(&self) -> u64 {
@@ -71,9 +76,9 @@ impl Window {
 pub(super) fn held_back(restarts: u64) -> Duration {
     match restarts {
         0 => Duration::ZERO,
-        more => limits::WORKER_BACKOFF_FIRST
+        more => limits::soak::BACKOFF_FIRST
             .saturating_mul(1_u32.checked_shl(more as u32 - 1).unwrap_or(u32::MAX))
-            .min(limits::WORKER_BACKOFF_LONGEST),
+            .min(limits::soak::BACKOFF_LONGEST),
     }
 }
 
@@ -100,7 +105,7 @@ pub(super) mod tests {
         let window = window(Concern::Link(Link::Egress(on.egress)), 10_000, 12_000);
         let ms = |ms: u64| ms * 1_000_000;
         assert!(window.excuses(on, ms(10_000)) && window.excuses(on, ms(13_000)));
-        assert!(window.excuses(on, ms(10_000) - limits::SOAK_UNDER_WAY.as_nanos() as u64));
+        assert!(window.excuses(on, ms(10_000) - limits::soak::UNDER_WAY.as_nanos() as u64));
         assert!(!window.excuses(on, ms(9_000)) && !window.excuses(on, ms(13_001)));
         assert!(!window.excuses(off, ms(11_000)));
     }

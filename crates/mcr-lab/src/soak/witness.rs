@@ -152,7 +152,7 @@ fn listen(sink: &Namespace, address: SocketAddr) -> Result<UdpSocket> {
 
 fn watch(socket: &UdpSocket, stream: u32, seen: &Mutex<Seen>, stop: &AtomicBool) {
     // One byte more than what is sent: a longer one is seen to be strange.
-    let mut datagram = [0; limits::SOAK_PAYLOAD_BYTES + 1];
+    let mut datagram = [0; limits::soak::PAYLOAD_BYTES + 1];
     while !stop.load(Ordering::Relaxed) {
         // What fails here is the poll's end, or a report of the network's that ends nothing.
         if let Ok((bytes, origin)) = socket.recv_from(&mut datagram) {

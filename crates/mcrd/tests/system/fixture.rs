@@ -92,6 +92,11 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
+    /// Stops before all is sent.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.generators.into_iter().try_for_each(|generator| generator.stop().map(drop))
+    }
+
     /// Waits until all is sent.
     pub(crate) fn finish(self) -> Result<Sent> {
         let streams = self.generators.len() as u32;

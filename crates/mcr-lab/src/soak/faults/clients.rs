@@ -22,7 +22,7 @@ use crate::soak::window::Concern;
 pub(super) fn change_rules(scene: &mut Scene) -> Result<()> {
     let daemon = &scene.relay.daemon;
     let mut ids = Vec::new();
-    for number in 0..limits::SOAK_RULES {
+    for number in 0..limits::soak::RULES {
         let link = number as u8 % LINKS;
         let output = format!("239.9.1.{number}:9000@out{link}");
         let rule = rule(format!("239.9.0.{number}:9000@in{link}"), vec![output]);
@@ -39,7 +39,7 @@ pub(super) fn change_rules(scene: &mut Scene) -> Result<()> {
 /// and that say nothing. Others are served all the same.
 pub(super) fn misbehave(scene: &mut Scene, hold: Duration) -> Result<()> {
     let daemon = &scene.relay.daemon;
-    let ask_without_end = "{\"id\":1,\"command\":\"GetStats\"}\n".repeat(limits::SOAK_PIPELINED);
+    let ask_without_end = "{\"id\":1,\"command\":\"GetStats\"}\n".repeat(limits::soak::PIPELINED);
     let writings: [&[u8]; 5] = [
         b"\x00\xff garbage \n\n{}\n[]\n{\"id\":1}\n",
         b"{\"id\":1,\"command\":\"AddRule\",\"rule\":{",
@@ -50,7 +50,7 @@ pub(super) fn misbehave(scene: &mut Scene, hold: Duration) -> Result<()> {
     let mut clients = Vec::new();
     for writing in writings {
         let mut client = daemon.connect()?;
-        client.set_write_timeout(Some(limits::SOAK_CLIENT))?;
+        client.set_write_timeout(Some(limits::soak::CLIENT))?;
         // Whether the daemon takes it all, some of it or nothing is its own affair.
         let _ = client.write_all(writing);
         clients.push(client);
@@ -72,7 +72,7 @@ pub(super) fn fill_command_socket(
     let begin_ns = monotonic_ns();
     signal(pid, Signal::SIGSTOP)?;
     let client = begin_to_add(&scene.relay, wide_rule());
-    thread::sleep(limits::SOAK_STANDSTILL);
+    thread::sleep(limits::soak::STANDSTILL);
     signal(pid, Signal::SIGCONT)?;
     let client = client?;
     // A busy machine may have made it stand still for so long that it is replaced; else nothing
@@ -98,7 +98,7 @@ fn wide_rule() -> RuleSpec {
         let (ttl, dscp) = (1 + number % 250, number / 250);
         format!("239.9.2.1:{}@out0,ttl={ttl},dscp={dscp}", 10_000 + number)
     };
-    let outputs = (0..limits::SOAK_WIDE_OUTPUTS).map(output).collect();
+    let outputs = (0..limits::soak::WIDE_OUTPUTS).map(output).collect();
     RuleSpec { name: Some(WIDE.into()), ..rule("239.9.0.1:9001@in0".into(), outputs) }
 }
 

@@ -51,7 +51,7 @@ fn returned(scene: &mut Scene, fault: &Fault, outcome: &mut Outcome, begin_ns: u
     if let Link::Egress(number) = fault.link {
         scene.witnesses.join(number)?;
     }
-    let span = Span::until_now(begin_ns, limits::SOAK_NETWORK);
+    let span = Span::until_now(begin_ns, limits::soak::NETWORK);
     outcome.announce(fault, Concern::Link(fault.link), span);
     Ok(())
 }
@@ -66,9 +66,9 @@ pub(super) fn address_changed(
     for to_others in [true, false] {
         let begin_ns = monotonic_ns();
         let addresses = scene.bed.swap_addresses(fault.link, to_others)?;
-        let span = Span::until_now(begin_ns, limits::SOAK_NETWORK);
+        let span = Span::until_now(begin_ns, limits::soak::NETWORK);
         let Link::Egress(egress) = fault.link else {
-            thread::sleep(limits::SOAK_APART);
+            thread::sleep(limits::soak::APART);
             continue;
         };
         outcome.announce(fault, Concern::Link(fault.link), span);
@@ -77,10 +77,10 @@ pub(super) fn address_changed(
             scene.witnesses.seen(flow).origin.is_some_and(|origin| addresses.contains(&origin))
         };
         let followed =
-            wait::until("the source follows", limits::SOAK_NETWORK, || Ok(of_link().all(follows)));
+            wait::until("the source follows", limits::soak::NETWORK, || Ok(of_link().all(follows)));
         if followed.is_err() {
             let origins: Vec<_> = of_link().map(|flow| scene.witnesses.seen(flow).origin).collect();
-            let limit = limits::SOAK_NETWORK;
+            let limit = limits::soak::NETWORK;
             outcome.findings.push(format!("{fault}: after {limit:?} sources are {origins:?}"));
         }
         rest_of(span);
@@ -91,13 +91,13 @@ pub(super) fn address_changed(
 /// A larger MTU where frames come in, for rings of another class; a smaller one where they leave.
 pub(super) fn mtu_changed(scene: &mut Scene, fault: &Fault, outcome: &mut Outcome) -> Result<()> {
     let other = match fault.link {
-        Link::Ingress(_) => limits::SOAK_JUMBO_MTU,
-        Link::Egress(_) => limits::SOAK_SMALL_MTU,
+        Link::Ingress(_) => limits::soak::JUMBO_MTU,
+        Link::Egress(_) => limits::soak::SMALL_MTU,
     };
-    for mtu in [other, limits::SOAK_MTU] {
+    for mtu in [other, limits::soak::MTU] {
         let begin_ns = monotonic_ns();
         link::set_mtu(&scene.bed.net.relay, &fault.link.to_string(), mtu)?;
-        let span = Span::until_now(begin_ns, limits::SOAK_NETWORK);
+        let span = Span::until_now(begin_ns, limits::soak::NETWORK);
         outcome.announce(fault, Concern::Link(fault.link), span);
         rest_of(span);
     }
@@ -106,19 +106,19 @@ pub(super) fn mtu_changed(scene: &mut Scene, fault: &Fault, outcome: &mut Outcom
 
 /// Waits until the window is over and some time has passed in which nothing may be lost.
 fn rest_of(span: Span) {
-    let until = span.over_ns + (span.limit + limits::SOAK_APART).as_nanos() as u64;
+    let until = span.over_ns + (span.limit + limits::soak::APART).as_nanos() as u64;
     thread::sleep(Duration::from_nanos(until.saturating_sub(monotonic_ns())));
 }
 
 /// Links and addresses of nobody's change as fast as the kernel takes it.
 pub(super) fn storm(scene: &mut Scene) -> Result<()> {
     let relay = &scene.bed.net.relay;
-    for _ in 0..limits::SOAK_STORM / BYSTANDERS.len() {
+    for _ in 0..limits::soak::STORM / BYSTANDERS.len() {
         for ifname in BYSTANDERS {
             link::set_up(relay, ifname)?;
-            link::set_mtu(relay, ifname, limits::SOAK_SMALL_MTU)?;
+            link::set_mtu(relay, ifname, limits::soak::SMALL_MTU)?;
             link::set_down(relay, ifname)?;
-            link::set_mtu(relay, ifname, limits::SOAK_MTU)?;
+            link::set_mtu(relay, ifname, limits::soak::MTU)?;
         }
     }
     Ok(())

@@ -26,7 +26,7 @@ pub(super) fn stop_worker(scene: &mut Scene, fault: &Fault, outcome: &mut Outcom
 
 fn lose_worker(scene: &mut Scene, fault: &Fault, outcome: &mut Outcome, how: Signal) -> Result<()> {
     let mut worker = scene.relay.worker(fault.worker)?;
-    wait::until("the worker has a process", limits::SOAK_RECOVERY, || {
+    wait::until("the worker has a process", limits::soak::RECOVERY, || {
         worker = scene.relay.worker(fault.worker)?;
         Ok(worker.pid.is_some())
     })?;
@@ -36,7 +36,7 @@ fn lose_worker(scene: &mut Scene, fault: &Fault, outcome: &mut Outcome, how: Sig
     let span = Span::of_replacement(begin_ns, &worker, how == Signal::SIGSTOP);
     outcome.announce(fault, Concern::Worker(fault.worker), span);
     scene.deaths += 1;
-    wait::until("another process takes the worker's place", limits::SOAK_RECOVERY, || {
+    wait::until("another process takes the worker's place", limits::soak::RECOVERY, || {
         Ok(scene.relay.worker(fault.worker)?.pid.is_some_and(|now| now != pid))
     })
 }
@@ -51,7 +51,7 @@ pub(super) fn kill_supervisor(
     let begin_ns = monotonic_ns();
     scene.relay.daemon.signal(Signal::SIGKILL)?;
     scene.relay.daemon.wait_for_exit(limits::DAEMON_STOP)?;
-    let orphans = wait_for_end(&pids, limits::SOAK_ORPHANS);
+    let orphans = wait_for_end(&pids, limits::soak::ORPHANS);
     if let Err(error) = orphans {
         outcome.findings.push(format!("{fault}: {error:#}"));
     }
@@ -68,10 +68,10 @@ pub(super) fn end_supervisor(
     let (begin_ns, begun) = (monotonic_ns(), Instant::now());
     let status = scene.relay.daemon.terminate()?;
     let took = begun.elapsed();
-    if !status.success() || took > limits::SOAK_STOP {
+    if !status.success() || took > limits::soak::STOP {
         outcome.findings.push(format!("{fault}: it ended with {status} after {took:?}"));
     }
-    wait_for_end(&pids, limits::SOAK_ORPHANS).context("after the daemon's own end")?;
+    wait_for_end(&pids, limits::soak::ORPHANS).context("after the daemon's own end")?;
     begin_again(scene, fault, outcome, begin_ns)
 }
 
@@ -83,7 +83,7 @@ fn begin_again(
 ) -> Result<()> {
     scene.relay.start_again()?;
     scene.deaths = 0;
-    let span = Span::until_now(begin_ns, limits::SOAK_START);
+    let span = Span::until_now(begin_ns, limits::soak::START);
     outcome.announce(fault, Concern::Everybody, span);
     Ok(())
 }
@@ -98,7 +98,7 @@ pub(super) fn reload(scene: &mut Scene, fault: &Fault, outcome: &mut Outcome) ->
     fs::write(&path, format!("{text}{more}"))?;
     scene.relay.daemon.signal(Signal::SIGHUP)?;
     let count = before.len();
-    wait::until("the added rule is there", limits::SOAK_RECOVERY, || {
+    wait::until("the added rule is there", limits::soak::RECOVERY, || {
         Ok(rules(scene)?.len() == count + 1)
     })?;
     let with_more = rules(scene)?;
@@ -106,7 +106,7 @@ pub(super) fn reload(scene: &mut Scene, fault: &Fault, outcome: &mut Outcome) ->
     let lines = scene.relay.daemon.log_lines().len();
     scene.relay.daemon.signal(Signal::SIGHUP)?;
     let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    wait::until("the daemon says what is wrong with the file", limits::SOAK_RECOVERY, || {
+    wait::until("the daemon says what is wrong with the file", limits::soak::RECOVERY, || {
         Ok(scene.relay.daemon.log_lines()[lines..].iter().any(|line| line.contains(file)))
     })?;
     if rules(scene)? != with_more {
@@ -114,7 +114,7 @@ pub(super) fn reload(scene: &mut Scene, fault: &Fault, outcome: &mut Outcome) ->
     }
     fs::write(&path, text)?;
     scene.relay.daemon.signal(Signal::SIGHUP)?;
-    wait::until("the added rule is gone", limits::SOAK_RECOVERY, || {
+    wait::until("the added rule is gone", limits::soak::RECOVERY, || {
         Ok(rules(scene)?.len() == count)
     })?;
     ensure!(rules(scene)? == before, "the first file led to other rules");
