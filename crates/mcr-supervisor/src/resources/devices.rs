@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mcr_core::ids::IfIndex;
 use mcr_core::interfaces::Interfaces;
 use mcr_sys::device::{DeviceWatch, Passage};
+use nix::errno::Errno;
 use tracing::warn;
 
 use super::Refusal;
@@ -35,6 +36,7 @@ impl Devices {
     /// What they have gone through since they were last asked.
     pub(crate) fn passages(&mut self) -> Passages {
         let mut passages = Passages::default();
+        let mut unwatched = BTreeSet::new();
         for (&ifindex, watch) in &mut self.0 {
             match watch.look() {
                 Ok(Passage::Steady) => {}
@@ -46,15 +48,19 @@ impl Devices {
                     // At once, or what befalls the next one would pass unnoticed.
                     match DeviceWatch::open(ifindex.0) {
                         Ok(another) => *watch = another,
-                        Err(_) => {
-                            passages.absent.insert(ifindex);
+                        Err(error) => {
+                            // For another reason, whoever asks for something there is told.
+                            if error.cause.raw_os_error() == Some(Errno::ENODEV as i32) {
+                                passages.absent.insert(ifindex);
+                            }
+                            unwatched.insert(ifindex);
                         }
                     }
                 }
                 Err(error) => warn!("interface {ifindex} cannot be watched: {error}"),
             }
         }
-        self.0.retain(|ifindex, _| !passages.absent.contains(ifindex));
+        self.0.retain(|ifindex, _| !unwatched.contains(ifindex));
         passages
     }
 

@@ -8,11 +8,12 @@ use mcr_lab::harness::Suite;
 use mcr_lab::link;
 use mcr_lab::namespace::Namespace;
 use mcr_lab::topology::RelayTopology;
+use mcr_sys::process::limit_descriptors;
 use nix::sys::signal::Signal;
 
 use super::scene::{self, Scene};
 use super::switch::{NIC, Switch};
-use crate::fixture::Relay;
+use crate::fixture::{Relay, SOON};
 use crate::variant::{Variant, matrix};
 
 /// Registers the trials.
@@ -21,6 +22,8 @@ pub(crate) fn trials(mut suite: Suite) -> Suite {
     suite = matrix(suite, "network::absent_at_start", &both, absent_at_start);
     suite = matrix(suite, "network::deleted_and_made_again", &both, deleted_and_made_again);
     suite = matrix(suite, "network::another_of_the_same_number", &both, of_the_same_number);
+    let usual = [Variant::usual()];
+    suite = matrix(suite, "network::another_without_descriptors", &usual, without_descriptors);
     suite = matrix(suite, "network::renamed", &both, renamed);
     suite = matrix(suite, "network::down_and_up", &both, down_and_up);
     matrix(suite, "network::moved_away_and_back", &both, moved_away_and_back)
@@ -74,6 +77,23 @@ fn of_the_same_number(variant: Variant) -> Result<()> {
             scene.wait_until_reported(&tap)?;
         }
         Ok(())
+    })
+}
+
+/// Nothing can be made for it, not even a watch on it, until there are descriptors again.
+fn without_descriptors(variant: Variant) -> Result<()> {
+    scene::run(variant, |scene| {
+        let index = link::ifindex(&scene.relay.net.relay, NIC)?;
+        let daemon = &scene.relay.daemon;
+        let tap = scene.listen()?;
+        // Those that are open stay so.
+        let before = limit_descriptors(daemon.pid(), 3)?;
+        scene.switch.unplug()?;
+        scene.switch.plug(index)?;
+        daemon.wait_for_log("Too many open files", SOON)?;
+        limit_descriptors(daemon.pid(), before)?;
+        scene.recovered("descriptors to be had again", NIC, Instant::now())?;
+        scene.wait_until_reported(&tap)
     })
 }
 
