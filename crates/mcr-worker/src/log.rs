@@ -58,3 +58,34 @@ impl Log {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, pipe};
+
+    use mcr_sys::process::set_nonblocking;
+
+    use super::*;
+
+    #[test]
+    fn what_a_full_pipe_does_not_take_is_counted_and_nobody_waits() {
+        let (mut reader, writer) = pipe().unwrap();
+        set_nonblocking(&writer).unwrap();
+        let log = Log::new(writer.into(), WorkerId(0));
+        let write = |count| (0..count).for_each(|n| log.write(Level::Warn, "test", format!("{n}")));
+        // Some 60 bytes each, into the 64 KiB that a pipe holds by default.
+        write(5_000);
+        let dropped = log.take_dropped();
+        assert!((1_000..5_000).contains(&dropped), "{dropped} of 5,000");
+        assert_eq!(log.take_dropped(), 0);
+        let mut taken = vec![0; 1 << 20];
+        let bytes = reader.read(&mut taken).unwrap();
+        let lines: Vec<_> = taken[..bytes].split_inclusive(|byte| *byte == b'\n').collect();
+        assert_eq!(lines.len() as u64, 5_000 - dropped);
+        assert!(lines.iter().all(|line| LogRecord::from_line(line.trim_ascii_end()).is_ok()));
+        write(1);
+        assert_eq!(log.take_dropped(), 0, "there is room again");
+        log.write(Level::Debug, "test", "below the level".into());
+        assert_eq!(log.take_dropped(), 0);
+    }
+}

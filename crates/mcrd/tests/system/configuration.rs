@@ -80,7 +80,7 @@ fn a_bad_file_is_refused() -> Result<()> {
     let changed = |from: &str, to: &str| GOOD.replacen(from, to, 1);
     let bad: [(String, usize, &[&str]); 9] = [
         (changed("source =", "sauce ="), 5, &["sauce"]),
-        (changed("[[rule]]", "[steering]\n[[rule]]"), 2, &["steering"]),
+        (changed("[[rule]]", "[sterling]\n[[rule]]"), 2, &["sterling"]),
         (changed("name = \"video\"", "name = "), 3, &[]),
         (changed("239.1.1.1:5000@lo", "239.1.1.1:0@lo"), 4, &["input", "port 0"]),
         (changed("239.2.2.2:6000@absent", "239.2.2:6000@lo"), 7, &["output 1", "239.2.2:6000"]),

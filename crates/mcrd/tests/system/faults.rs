@@ -2,13 +2,14 @@
 //! fault befalls the first worker alone, under a flow on every core: what the first one loses is
 //! bounded by the trial, and the second one loses nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mcr_api::control::{Added, Command, RuleReference, WorkerState, WorkerStatus};
+use mcr_api::control::{Added, Command, RuleReference, Rules, WorkerState, WorkerStatus};
 use mcr_api::rule::RuleSpec;
 use mcr_core::limits::OUTPUTS_PER_RULE;
 use mcr_lab::generator::RunningGenerator;
@@ -77,16 +78,18 @@ struct Trial {
 impl Trial {
     fn start(variant: Variant) -> Result<Self> {
         let relay = Relay::start_fallible(variant, RelayTopology::builder().build()?)?;
-        let input = SocketAddr::new(variant.family.group(1), 5000);
+        let inputs = relay.inputs(variant.family.group(1));
         let output = SocketAddr::new(variant.family.output_group(1), 6000);
-        relay.add_active(&rule(input, "in0", &[endpoint(output, "out0")]))?;
+        for input in BTreeSet::from_iter(&inputs) {
+            relay.add_active(&rule(*input, "in0", &[endpoint(output, "out0")]))?;
+        }
         let sink = Sink::multicast(&relay.net.sinks[0], "sink0", output)?;
         let mut flows = Vec::new();
-        for (stream, &core) in (0..).zip(&relay.cores) {
+        for ((stream, &core), &input) in (0..).zip(&relay.cores).zip(&inputs) {
             let generator = relay.generator().rate(RATE).count(ENDLESS).flow(stream, input);
             flows.push(on_core(core, || generator.start())?);
         }
-        let trial = Self { relay, sink, flows, input };
+        let trial = Self { relay, sink, flows, input: inputs[0] };
         trial.flows()?;
         Ok(trial)
     }
@@ -130,6 +133,10 @@ impl Trial {
     }
 
     /// The first worker, at which all faults are directed.
+    fn rules(&self) -> Result<usize> {
+        Ok(self.relay.daemon.ask::<Rules>(&Command::ListRules {})?.rules.len())
+    }
+
     fn first(&self) -> Result<WorkerStatus> {
         Ok(self.relay.workers()?.workers[0].clone())
     }
@@ -213,7 +220,7 @@ fn late(variant: Variant) -> Result<()> {
         ensure!(added.created && !added.applied, "{added:?}");
         wait::until("it is replaced", SOON, || Ok(trial.first()?.restarts == 1))?;
         trial.relay.wait_in_sync()?;
-        ensure!(trial.first()?.rules == 3, "{:?}", trial.first()?);
+        ensure!(trial.first()?.rules == trial.relay.shares()?[0], "{:?}", trial.first()?);
         ensure!(trial.add(2)?.applied, "the new worker takes rules over");
         Ok(FirstFlow::Interrupted)
     })
@@ -248,14 +255,11 @@ fn repaired(variant: Variant, fault: &str) -> Result<()> {
     const RULES: u16 = 40;
     Trial::start(variant)?.run(|trial| {
         trial.order(fault)?;
-        let mut kept = 0;
         for n in 0..RULES {
             let added = trial.add(n)?.rule;
             if n % 2 == 0 {
                 let rule = RuleReference::Id(added);
                 let _: serde_json::Value = trial.relay.daemon.ask(&Command::RemoveRule { rule })?;
-            } else {
-                kept += 1;
             }
         }
         trial.forgive()?;
@@ -265,7 +269,8 @@ fn repaired(variant: Variant, fault: &str) -> Result<()> {
         println!("{fault}: in sync {took:?} after the fault's end, {:?}", trial.first()?);
         ensure!(took < REPAIR, "repaired after {took:?}");
         let now = trial.relay.workers()?.workers;
-        ensure!(now.iter().all(|worker| worker.rules == 1 + kept), "{now:?}");
+        let shares = trial.relay.shares()?;
+        ensure!(now.iter().map(|worker| worker.rules).eq(shares.clone()), "{now:?}, {shares:?}");
         ensure!(now[0].repairs > 0 && now[0].restarts == 0, "{now:?}");
         ensure!((now[1].repairs, now[1].restarts) == (0, 0), "{now:?}");
         Ok(FirstFlow::Untouched)
@@ -293,6 +298,7 @@ fn beyond_repair(variant: Variant) -> Result<()> {
 fn full_socket(variant: Variant) -> Result<()> {
     const RULES: u16 = 24;
     Trial::start(variant)?.run(|trial| {
+        let before = trial.rules()?;
         trial.order("deaf")?;
         let trial = &*trial;
         thread::scope(|scope| -> Result<()> {
@@ -314,7 +320,9 @@ fn full_socket(variant: Variant) -> Result<()> {
             ensure!(took < PROMPTLY, "a client waited {took:?}");
             wait::until("the other worker has all", SOON, || {
                 let now = trial.relay.workers()?.workers;
-                Ok(now[1].in_sync && now[1].rules == 1 + u64::from(RULES))
+                let shares = trial.relay.shares()?;
+                let all = trial.rules()? == before + usize::from(RULES);
+                Ok(all && now[1].in_sync && now[1].rules == shares[1])
             })?;
             trial.forgive()?;
             let join = |add: ScopedJoinHandle<Result<Added>>| add.join().expect("no panic");
@@ -325,7 +333,8 @@ fn full_socket(variant: Variant) -> Result<()> {
         trial.relay.wait_in_sync()?;
         let first = trial.first()?;
         println!("after the full socket: {first:?}");
-        ensure!(first.rules == 1 + u64::from(RULES) && first.repairs > 0, "{first:?}");
+        let share = trial.relay.shares()?[0];
+        ensure!(first.rules == share && first.repairs > 0, "{first:?} of {share}");
         // On a machine so slow that a second went by, it was taken to be stuck.
         let replaced = first.restarts > 0;
         Ok(if replaced { FirstFlow::Interrupted } else { FirstFlow::Untouched })

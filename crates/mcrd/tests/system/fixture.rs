@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use mcr_api::control::{
-    Added, Command, Removed, RuleReference, RuleState, Stats, WorkerState, Workers,
+    Added, Command, Removed, RuleReference, RuleState, Rules, Stats, WorkerState, Workers,
 };
 use mcr_api::rule::{OutputSpec, RuleSpec};
 use mcr_core::steering::Shares;
@@ -195,6 +195,30 @@ impl Relay {
         let shares = Shares::new(self.variant.steering, &self.cores);
         let owner = shares.owner(destination.ip(), destination.port());
         owner.map(|worker| worker.0 as usize)
+    }
+
+    /// How many of the declared rules, each able to relay, each worker is to hold.
+    pub(crate) fn shares(&self) -> Result<Vec<u64>> {
+        let Rules { rules } = self.daemon.ask(&Command::ListRules {})?;
+        let mut shares = vec![0; self.cores.len()];
+        for rule in rules {
+            let (input, _) = rule.rule.input.rsplit_once('@').context("an endpoint")?;
+            let owner = self.owner(input.parse()?);
+            for worker in (0..shares.len()).filter(|worker| owner.is_none_or(|o| o == *worker)) {
+                shares[worker] += 1;
+            }
+        }
+        Ok(shares)
+    }
+
+    /// For each worker a destination in the group such that it handles what its core sends there.
+    pub(crate) fn inputs(&self, group: IpAddr) -> Vec<SocketAddr> {
+        let of = |worker: usize| {
+            let mut all = (5_000..).map(|port| SocketAddr::new(group, port));
+            all.find(|input| self.owner(*input).is_none_or(|owner| owner == worker))
+        };
+        let inputs = (0..self.cores.len()).map(of);
+        inputs.collect::<Option<_>>().expect("each worker has a share of all ports")
     }
 
     /// Adds a rule, and waits until every worker has it.

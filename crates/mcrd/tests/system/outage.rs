@@ -1,5 +1,6 @@
 //! A worker dies under load: how long its share is gone, and that the other cores' is not.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -52,13 +53,16 @@ fn kills(variant: Variant) -> Result<()> {
 /// not relay, as a time.
 fn kill_each(relay: &Relay) -> Result<Vec<Duration>> {
     let (family, net) = (relay.variant.family, &relay.net);
-    let input = (family.group(1), 5000).into();
     let output = (family.output_group(1), 6000).into();
-    relay.add_active(&rule(input, "in0", &[endpoint(output, "out0")]))?;
+    // Each worker has a flow, by its core or by its destination.
+    let inputs = relay.inputs(family.group(1));
+    for input in BTreeSet::from_iter(&inputs) {
+        relay.add_active(&rule(*input, "in0", &[endpoint(output, "out0")]))?;
+    }
     let sink = Sink::multicast(&net.sinks[0], "sink0", output)?;
     let generator = || relay.generator().rate(RATE).count(ENDLESS);
     let mut generators = Vec::new();
-    for (stream, &core) in (0..).zip(&relay.cores) {
+    for ((stream, &core), &input) in (0..).zip(&relay.cores).zip(&inputs) {
         generators.push(on_core(core, || generator().flow(stream, input).start())?);
     }
     flows(relay, &sink)?;
