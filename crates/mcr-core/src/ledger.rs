@@ -9,6 +9,7 @@
 
 use crate::ids::{OutputSlot, RuleSlot};
 use crate::limits;
+use crate::route::{Position, StateHash};
 use crate::verdict::{DropReason, EgressError, counted};
 
 /// Changes with every change of this layout: a worker never writes one that its supervisor reads
@@ -120,6 +121,23 @@ pub const fn egress_error(error: EgressError) -> usize {
     ERRORS + error.index()
 }
 
+/// Writes down what a worker holds; `store` is given a word and its value, and stores with release
+/// order. The hash goes first, so that whoever finds the generation finds no older hash with it.
+pub fn publish(position: Position, mut store: impl FnMut(usize, u64)) {
+    store(header(Header::Hash), position.hash.0);
+    store(header(Header::Generation), position.generation);
+}
+
+/// Reads what a worker says that it holds; `load` is given a word and loads with acquire order.
+///
+/// The hash may be of a later generation. It is not where the generation is the one that is
+/// desired, since a worker cannot be ahead of that: then the pair is the truth.
+pub fn position(mut load: impl FnMut(usize) -> u64) -> Position {
+    let generation = load(header(Header::Generation));
+    let hash = StateHash(load(header(Header::Hash)));
+    Position { generation, hash }
+}
+
 /// A record of counters with a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -185,6 +203,9 @@ impl Record {
         self.first + 1 + OutputCounter::COUNT + error.index()
     }
 }
+
+#[cfg(test)]
+mod race;
 
 #[cfg(test)]
 mod tests {

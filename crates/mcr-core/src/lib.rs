@@ -3,8 +3,8 @@
 //! A datagram's way through this crate: [`wire`] reads a frame, [`forward`](forward::forward)
 //! holds it against the [`table`], and the answer is a [`Verdict`](verdict::Verdict).
 //! A rule's way: [`rule`] checks it, [`rule_set`] holds it against the others, [`plan`] says what
-//! it needs of the kernel, [`route`] is what the workers carry out, [`replica`] says how far one has
-//! come with that, [`ledger`] where it is counted.
+//! it needs of the kernel, [`route`] is what the workers carry out, [`replica`] says how far one
+//! has come with that, [`ledger`] where it is counted, [`steering`] whose it is.
 #![forbid(unsafe_code)]
 
 pub mod admission;

@@ -242,8 +242,7 @@ impl Commands {
     fn publish(&self, plane: &DataPlane) {
         if let Some(position) = self.replica.position() {
             plane.counters.header(Header::Routes, plane.routes.len() as u64);
-            plane.counters.header(Header::Hash, position.hash.0);
-            plane.counters.header(Header::Generation, position.generation);
+            plane.counters.position(position);
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use mcr_core::ledger::{self, CoreCounter, Header, Record};
+use mcr_core::route::Position;
 use mcr_core::verdict::{DropReason, EgressError};
 use mcr_sys::ledger::LedgerWriter;
 
@@ -41,6 +42,11 @@ impl Counters {
     pub(crate) fn header(&self, field: Header, value: u64) {
         // Whoever sees a new generation also sees all that was written before it.
         self.0[ledger::header(field)].store(value, Ordering::Release);
+    }
+
+    /// What the worker holds.
+    pub(crate) fn position(&self, position: Position) {
+        ledger::publish(position, |word, value| self.0[word].store(value, Ordering::Release));
     }
 
     /// Takes a record into use for the thing of that tag, with zero counters; one that is that

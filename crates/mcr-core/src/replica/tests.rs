@@ -10,7 +10,9 @@ fn set(replica: &mut Replica, number: u32) {
 
 fn hash_of(routes: &[u32]) -> StateHash {
     let mut hash = StateHash::default();
-    routes.iter().for_each(|number| hash.add(print(*number)));
+    for number in routes {
+        hash.add(print(*number));
+    }
     hash
 }
 

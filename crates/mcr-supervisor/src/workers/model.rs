@@ -126,7 +126,9 @@ impl ModelWorker {
         match command {
             WorkerCommand::SyncBegin => self.replica.sync_begun(),
             WorkerCommand::SyncRules { routes } => {
-                routes.into_iter().for_each(|route| self.set(route));
+                for route in routes {
+                    self.set(route);
+                }
             }
             WorkerCommand::SyncCommit { hash } => {
                 _ = self.replica.sync_committed(Position { generation, hash });

@@ -12,8 +12,8 @@ use mcr_api::worker::launch::{
     COMMANDS_DESCRIPTOR, Io, LEDGER_DESCRIPTOR, LOG_DESCRIPTOR, Scheduling,
 };
 use mcr_core::ids::WorkerId;
-use mcr_core::ledger::{Header, VERSION, WORDS, header};
-use mcr_core::route::{Position, StateHash};
+use mcr_core::ledger::{self, Header, VERSION, WORDS, header};
+use mcr_core::route::Position;
 use mcr_sys::ledger::{LedgerMemory, LedgerReader};
 use mcr_sys::{process, seqpacket};
 use tokio::io::unix::AsyncFd;
@@ -154,10 +154,7 @@ impl Link for Process {
     }
 
     fn position(&self) -> Position {
-        // In this order, or an old hash could be seen with a new generation.
-        let generation = self.ledger.load_acquire(header(Header::Generation));
-        let hash = StateHash(self.ledger.load_acquire(header(Header::Hash)));
-        Position { generation, hash }
+        ledger::position(|word| self.ledger.load_acquire(word))
     }
 
     fn heartbeat_age(&self) -> Option<Duration> {

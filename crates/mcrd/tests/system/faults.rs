@@ -35,9 +35,9 @@ const WELL: u64 = RATE / 10;
 /// A stalled worker is noticed within a second; and as much again for a machine that is busy.
 const STALL: Duration = Duration::from_secs(1 + 1);
 
-/// A worker that holds something else is repaired within two ticks of the supervisor, each a
-/// quarter of a second; and as much again for a machine that is busy.
-const REPAIR: Duration = Duration::from_millis((2 + 2) * 250);
+/// A worker that holds something else is repaired within two ticks of the supervisor, which are
+/// half a second; and as much again for a machine that is busy.
+const REPAIR: Duration = Duration::from_secs(1);
 
 /// A client is answered within this time while a worker's socket is full, on a busy machine, too.
 const PROMPTLY: Duration = Duration::from_millis(500);
