@@ -16,7 +16,7 @@ use crate::log::Log;
 use crate::notify::ServiceManager;
 use crate::settings::StartError;
 use crate::state::State;
-use crate::stats::report;
+use crate::stats::rates;
 use crate::stats::sampler::Sampler;
 use crate::workers::{StartProgress, Workers};
 
@@ -120,7 +120,7 @@ impl Supervisor {
                     }
                 }
                 () = ready(()), if self.sampler.is_under_way() => {
-                    report::sample(&self.state, &self.workers, &mut self.sampler);
+                    rates::sample(&self.state, &self.workers, &mut self.sampler);
                 }
             }
         }
