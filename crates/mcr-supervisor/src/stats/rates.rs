@@ -82,8 +82,8 @@ fn sample_cores(state: &State, workers: &Workers, sampler: &mut Sampler, now: u6
         sampler.cores.entry(worker).or_default().push(now, core_counters(ledger));
         for ring in rings() {
             if let Some(tally) = reading::ring(ledger, ring) {
-                let samples = sampler.rings.entry((ring.id, worker)).or_default();
-                samples.push(now, ring_counters(&tally));
+                let history = sampler.rings.entry((ring.id, worker)).or_default();
+                history.push(now, ring_counters(&tally));
             }
         }
     }

@@ -125,9 +125,9 @@ fn core_rates(
     ledger: Option<&LedgerReader>,
     now: u64,
 ) -> CoreRates {
-    let samples = sampler.cores.get(&worker);
-    let both = ledger.zip(samples);
-    both.map(|(ledger, samples)| rates::of_core(samples, ledger, now)).unwrap_or_default()
+    let history = sampler.cores.get(&worker);
+    let both = ledger.zip(history);
+    both.map(|(ledger, history)| rates::of_core(history, ledger, now)).unwrap_or_default()
 }
 
 fn rule_stats(declared: &DeclaredRule, supervisor: &Supervisor, now: u64) -> RuleStats {
