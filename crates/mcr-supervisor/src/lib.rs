@@ -5,7 +5,7 @@
 //! `resources` what the rules desire on the `interfaces` as they are; `holdings` is what the
 //! `workers` must hold of it, and what they are told, compared with and restarted with.
 //! `configuration` is the file and its changes, `notify` tells the service manager,
-//! `control` speaks with clients, `stats` reads the workers' ledgers, and `log` prints.
+//! `control` speaks with clients, `stats` and `traces` read the workers' ledgers, and `log` prints.
 #![forbid(unsafe_code)]
 
 mod configuration;
@@ -25,6 +25,7 @@ mod start;
 mod state;
 mod stats;
 mod supervisor;
+mod traces;
 mod unreachable;
 mod workers;
 

@@ -147,3 +147,6 @@ pub(crate) const NOTICES_WAITING: usize = 64;
 /// Ticks between two looks at how many rules relay, for the service manager's status line: looking
 /// at the most rules takes some milliseconds.
 pub(crate) const STATUS_TICKS: u32 = 4;
+
+/// Trace events of one worker in an answer: all that its ledger keeps.
+pub(crate) const TRACE_EVENTS_AT_ONCE: u64 = mcr_core::limits::TRACE_EVENTS as u64;
