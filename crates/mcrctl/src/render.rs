@@ -60,6 +60,7 @@ pub(crate) fn text(action: &Action, body: Value) -> Result<Shown, serde_json::Er
         Action::List => rules(&serde_json::from_value::<Rules>(body)?).into(),
         Action::Workers => workers(&serde_json::from_value::<Workers>(body)?).into(),
         Action::Stats => stats::stats(&serde_json::from_value::<Stats>(body)?).into(),
+        Action::Trace(_) => json(&body),
         Action::Version => version(&serde_json::from_value(body)?),
     })
 }
