@@ -90,8 +90,9 @@ mod tests {
     fn lives() -> Vec<Life> {
         let dropped = || TraceStep::Dropped { reason: "own".into() };
         let mut other = [event(2, 5, TraceStep::Received), event(2, 6, dropped())];
-        other.iter_mut().for_each(|event| event.interface = "wg0".into());
-        other.iter_mut().for_each(|event| event.ethernet = false);
+        for event in &mut other {
+            (event.interface, event.ethernet) = ("wg0".into(), false);
+        }
         let mut events = vec![event(1, 0, TraceStep::Received), event(1, 1, dropped())];
         events.extend(other);
         events.extend([event(3, 9, TraceStep::Received), event(3, 10, dropped())]);
