@@ -20,7 +20,7 @@ use mcr_core::route::{Route, StateHash};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_MESSAGE_BYTES;
-use crate::log::Level;
+use crate::log::Levels;
 
 pub use chunks::sync_chunks;
 
@@ -95,10 +95,12 @@ pub enum WorkerCommand {
         #[serde(with = "wire::StateHashDef")]
         hash: StateHash,
     },
-    /// Let log records of this level and above through.
+    /// Let log records through by these levels.
     SetLogLevel {
-        /// The level.
-        level: Level,
+        /// How often they have changed: what the ledger says once they are in force.
+        revision: u64,
+        /// The levels of all areas.
+        levels: Levels,
     },
     /// Finish what is in flight and exit.
     Stop,

@@ -14,7 +14,7 @@ use crate::verdict::{DropReason, EgressError, counted};
 
 /// Changes with every change of this layout: a worker never writes one that its supervisor reads
 /// otherwise.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 counted! {
     /// What a worker says of itself.
@@ -25,6 +25,7 @@ counted! {
         Generation = "generation", "The last generation of the rule set that was applied whole.";
         Hash = "hash", "The hash of the routes and sockets held.";
         Routes = "routes", "How many routes are held.";
+        LogLevels = "log_levels", "The revision of the log levels in force; 0 is those of a start.";
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::{ErrorBody, ErrorCode, Response};
 use crate::limits::MAX_REQUEST_BYTES;
 use crate::line::json_line;
+use crate::log::Level;
 use crate::rule::RuleSpec;
 
 /// One request: `{"id":1,"command":"AddRule","rule":{...}}`.
@@ -47,6 +48,23 @@ pub enum Command {
     ListWorkers {},
     /// Every counter. Answered by [`Stats`](super::Stats).
     GetStats {},
+    /// The latest events. Answered by [`Events`](super::Events).
+    GetEvents {},
+    /// Events as they happen. Answered by [`Subscribed`](super::Subscribed), after which the
+    /// connection carries one [`Event`](super::Event) a line, and nothing more is read from it.
+    Subscribe {
+        /// Begin with those after this one that are still known; without it, with the next.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u64>,
+    },
+    /// Log this much from now on. Answered by [`Levels`](crate::log::Levels).
+    SetLogLevel {
+        /// The name of an [`Area`](crate::log::Area); without it, all of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        area: Option<String>,
+        /// The level.
+        level: Level,
+    },
 }
 
 /// A rule's id, a number, or its name, a text that is no number.
@@ -121,8 +139,18 @@ impl Request {
 
 impl Command {
     /// The names of all commands.
-    pub const NAMES: &[&str] =
-        &["GetVersion", "AddRule", "RemoveRule", "Reload", "ListRules", "ListWorkers", "GetStats"];
+    pub const NAMES: &[&str] = &[
+        "GetVersion",
+        "AddRule",
+        "RemoveRule",
+        "Reload",
+        "ListRules",
+        "ListWorkers",
+        "GetStats",
+        "GetEvents",
+        "Subscribe",
+        "SetLogLevel",
+    ];
 
     fn parse(fields: Map<String, Value>) -> Result<Self, ErrorBody> {
         let name = match fields.get("command") {

@@ -1,0 +1,33 @@
+//! Moments as they are written.
+
+use time::OffsetDateTime;
+
+/// A moment as RFC 3339 has it, in UTC and with milliseconds: `2026-11-23T05:00:00.123Z`.
+/// `unix_ns` is nanoseconds since 1970.
+pub fn utc(unix_ns: u64) -> String {
+    let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ns))
+        .expect("64 bits of nanoseconds end in the year 2554");
+    let (date, time) = (moment.date(), moment.time());
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second(),
+        time.millisecond()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_in_utc() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(utc(951_782_400_007_999_999), "2000-02-29T00:00:00.007Z");
+        assert_eq!(utc(u64::MAX), "2554-07-21T23:34:33.709Z");
+    }
+}
