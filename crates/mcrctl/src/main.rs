@@ -3,6 +3,7 @@
 
 mod args;
 mod client;
+mod events;
 mod render;
 
 use std::io::{self, ErrorKind, Write};
@@ -11,7 +12,7 @@ use anyhow::Context;
 use clap::Parser;
 use sysexits::ExitCode;
 
-use args::Args;
+use args::{Action, Args};
 use client::ClientError;
 
 fn main() -> ExitCode {
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    if let Action::Events { follow } = args.action {
+        return events::run(args, follow);
+    }
     let answer = client::ask(&args.control, args.action.command())?;
     let shown = if args.json {
         render::json(&answer)
