@@ -12,6 +12,7 @@ mod control;
 mod directions;
 mod egress;
 mod ending;
+mod events;
 mod exclusive;
 mod fanout;
 mod faults;
@@ -20,6 +21,7 @@ mod frames;
 mod lifecycle;
 mod limits;
 mod load;
+mod logging;
 mod losses;
 mod membership;
 mod network;
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
     suite = service_manager::trials(suite);
     suite = faults::trials(suite);
     suite = outage::trials(suite);
+    suite = events::trials(suite);
+    suite = logging::trials(suite);
     suite = rules::trials(suite);
     suite = startup::trials(suite);
     suite.run()
