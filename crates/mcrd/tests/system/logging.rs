@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
+use mcr_api::control::Steering;
 use mcr_api::log::{Area, Entry, Level};
 use mcr_lab::daemon::Daemon;
 use mcr_lab::harness::Suite;
@@ -66,19 +67,22 @@ fn entry(line: &str) -> Result<Entry> {
 /// asked for.
 fn levels_reach_the_workers(variant: Variant) -> Result<()> {
     let relay = Relay::start(variant, RelayTopology::builder().build()?, &[])?;
-    let inputs = relay.inputs(variant.family.group(1));
     let daemon = &relay.daemon;
-    let add = |n: u16| {
-        let output = SocketAddr::new(variant.family.output_group(1), 6_000 + n);
-        let input = SocketAddr::new(inputs[0].ip(), inputs[0].port() + n);
-        Ok::<_, anyhow::Error>(relay.add(&rule(input, "in0", &[endpoint(output, "out0")]))?.rule)
+    // All of them the first worker's, and where they are not divided also the second's.
+    let all = (5_000..).map(|port| SocketAddr::new(variant.family.group(1), port));
+    let mut inputs = all.filter(|input| relay.owner(*input).is_none_or(|owner| owner == 0));
+    let workers = if variant.steering == Steering::Hash { 0..1 } else { 0..2 };
+    let output = SocketAddr::new(variant.family.output_group(1), 6_000);
+    let mut add = || -> Result<u64> {
+        let input = inputs.next().context("there are more ports than rules")?;
+        Ok(relay.add(&rule(input, "in0", &[endpoint(output, "out0")]))?.rule)
     };
     let told = |worker: u32, id: u64| format!("[commands] worker {worker}: rule {id}: a route to");
-    let quiet = add(0)?;
+    let quiet = add()?;
     let shown = set_level(daemon, &["commands", "debug"])?;
     ensure!(shown == "all areas: info; commands: debug\n", "{shown}");
-    let loud = add(1)?;
-    for worker in 0..2 {
+    let loud = add()?;
+    for worker in workers.clone() {
         daemon.wait_for_log(&told(worker, loud), SOON)?;
         // A pipe keeps the order: it would have come before.
         ensure!(!daemon.log_contains(&told(worker, quiet)), "{:#?}", daemon.log_lines());
@@ -89,10 +93,10 @@ fn levels_reach_the_workers(variant: Variant) -> Result<()> {
     daemon.wait_for_log("[commands] worker 0: it is whole", SOON)?;
     relay.wait_in_sync()?;
     set_level(daemon, &["info"])?;
-    let quiet = add(2)?;
+    let quiet = add()?;
     set_level(daemon, &["debug"])?;
-    let loud = add(3)?;
-    for worker in 0..2 {
+    let loud = add()?;
+    for worker in workers.clone() {
         daemon.wait_for_log(&told(worker, loud), SOON)?;
         ensure!(!daemon.log_contains(&told(worker, quiet)), "{:#?}", daemon.log_lines());
     }
