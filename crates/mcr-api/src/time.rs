@@ -1,12 +1,14 @@
 //! Moments as they are written.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 
 /// A moment as RFC 3339 has it, in UTC and with milliseconds: `2026-11-23T05:00:00.123Z`.
 /// `unix_ns` is nanoseconds since 1970.
 pub fn utc(unix_ns: u64) -> String {
-    let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ns))
-        .expect("64 bits of nanoseconds end in the year 2554");
+    // 64 bits of nanoseconds end in the year 2554.
+    let moment = OffsetDateTime::UNIX_EPOCH + Duration::from_nanos(unix_ns);
     let (date, time) = (moment.date(), moment.time());
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",

@@ -98,12 +98,12 @@ mod tests {
 
     #[test]
     fn each_change_is_told_once() {
+        use RuleState::{Active, Pending};
         let mut conditions = Conditions::default();
         let mut kind = |state, problems: &[&str]| {
             let problems = problems.iter().map(|&problem| problem.to_owned()).collect();
             conditions.take(RuleId(1), (state, problems)).map(|(kind, _)| kind)
         };
-        use RuleState::{Active, Pending};
         assert_eq!(kind(Pending, &["eth0 is down"]), Some(EventKind::RulePending));
         assert_eq!(kind(Pending, &["eth0 is down"]), None);
         assert_eq!(kind(Pending, &["eth0 does not exist"]), Some(EventKind::RuleProblem));

@@ -90,9 +90,10 @@ impl Supervisor {
                 (EventKind::ConfigurationRefused, format!("{refused}: nothing was changed"))
             }
         };
-        match &taken {
-            Ok(_) => info!("{message}"),
-            Err(_) => error!("{message}"),
+        if taken.is_ok() {
+            info!("{message}");
+        } else {
+            error!("{message}");
         }
         self.state.news.tell(kind, About::default(), message);
         let Some(asker) = asker else { return };

@@ -32,7 +32,10 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
         realtime_scheduling_permitted().map_err(StartError::Permission)?;
     }
     if let Err(error) = raise_descriptor_limit() {
-        warn!("the limit of open files stays as it is: {error}");
+        warn!(
+            "the limit of open files stays as it is: {error}; many outputs and workers need more \
+             (LimitNOFILE= of the service, or ulimit -n)"
+        );
     }
     let (socket, listener) =
         ControlSocket::bind(&settings.control).map_err(|error| socket_error(&error))?;

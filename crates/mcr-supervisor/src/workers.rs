@@ -357,8 +357,10 @@ fn tell_found(id: WorkerId, found: Found, holdings: &Holdings, news: &News) {
                 format!("worker {id} holds generation {at} of {desired}: sent everything");
             (EventKind::WorkerBehind, message)
         }
-        Found::Repaired => {
-            (EventKind::WorkerRepaired, format!("worker {id} holds what it should again"))
+        Found::Repaired(after) => {
+            let after = after.as_millis();
+            let message = format!("worker {id} holds what it should again, after {after} ms");
+            (EventKind::WorkerRepaired, message)
         }
         Found::Lost(why) => {
             let kind = match why {

@@ -313,6 +313,6 @@ pub(crate) fn ingress_tag(id: IngressId) -> u64 {
 
 fn refuse(plane: &DataPlane, log: &Log, why: Refusal) {
     plane.counters.core(CoreCounter::CommandsRefused, 1);
-    let message = || format!("{why}; the supervisor notices and sends everything again");
+    let message = || why + "; the supervisor notices, and sends everything again";
     log.write(Level::Error, Area::Commands, About::Worker, message);
 }

@@ -38,15 +38,15 @@ pub(crate) fn changes(before: &Interfaces, after: &Interfaces, between: Between)
             None => changes.push(Change::new(
                 EventKind::InterfaceGone,
                 old,
-                "is gone; its rules wait for it".into(),
+                "is gone; its rules wait for it",
             )),
             Some(new) => changes.extend(altered(old, new, between.were_down)),
         }
     }
     for new in after.iter() {
         if !is_same(new) || !by_number_before.contains_key(&new.index) {
-            let message = format!("appeared: {}", describe(new));
-            changes.push(Change::new(EventKind::InterfaceAppeared, new, message));
+            let what = format!("appeared: {}", describe(new));
+            changes.push(Change::new(EventKind::InterfaceAppeared, new, &what));
         }
     }
     changes
@@ -59,30 +59,27 @@ fn by_number(interfaces: &Interfaces) -> BTreeMap<IfIndex, &Interface> {
 fn altered(old: &Interface, new: &Interface, were_down: &BTreeSet<IfIndex>) -> Vec<Change> {
     let mut changes = Vec::new();
     if old.name != new.name {
-        let message = format!("is called {} now", new.name);
+        let what = format!("is called {} now", new.name);
         let renamed = Some(new.name.clone());
-        changes.push(Change { renamed, ..Change::new(EventKind::InterfaceRenamed, old, message) });
+        changes.push(Change { renamed, ..Change::new(EventKind::InterfaceRenamed, old, &what) });
     }
     let flapped = old.up && new.up && were_down.contains(&new.index);
     if (old.up && !new.up) || flapped {
-        changes.push(Change::new(EventKind::InterfaceDown, new, "is down".into()));
+        changes.push(Change::new(EventKind::InterfaceDown, new, "is down"));
     }
     if (!old.up && new.up) || flapped {
-        changes.push(Change::new(EventKind::InterfaceUp, new, "is up".into()));
+        changes.push(Change::new(EventKind::InterfaceUp, new, "is up"));
     }
     let rest = |i: &Interface| (i.mtu, i.addresses.clone(), i.controller, i.link);
     if rest(old) != rest(new) {
-        changes.push(Change::new(
-            EventKind::InterfaceChanged,
-            new,
-            format!("is otherwise now: {}", describe(new)),
-        ));
+        let what = format!("is otherwise now: {}", describe(new));
+        changes.push(Change::new(EventKind::InterfaceChanged, new, &what));
     }
     changes
 }
 
 impl Change {
-    fn new(kind: EventKind, interface: &Interface, what: String) -> Self {
+    fn new(kind: EventKind, interface: &Interface, what: &str) -> Self {
         let message = format!("interface {} {what}", interface.name);
         Self { kind, name: interface.name.clone(), renamed: None, message }
     }

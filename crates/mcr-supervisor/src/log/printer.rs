@@ -1,6 +1,7 @@
 //! Where lines go: a thread of its own writes them to standard error or to the journal, so that a
 //! reader that does not read, or a terminal that was stopped, never holds up the supervisor.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -78,10 +79,9 @@ impl Printer {
         for Repeated { record, times, within } in told {
             let mut entry = record.entry(now_ns());
             let seconds = within.as_secs_f64().round();
-            entry.message += &match times {
-                1 => format!(" (repeated once in {seconds} s)"),
-                _ => format!(" (repeated {times} times in {seconds} s)"),
-            };
+            let how_often = if times == 1 { "once".into() } else { format!("{times} times") };
+            // Writing into a text never fails.
+            _ = write!(entry.message, " (repeated {how_often} in {seconds} s)");
             entry.repeated = Some(times);
             self.print_allowed(&entry);
         }

@@ -47,8 +47,8 @@ pub(crate) enum Found {
     Nothing,
     /// It held something else than it should, and is sent everything.
     Behind(Position),
-    /// It was behind, and holds what it should.
-    Repaired,
+    /// It was behind for so long, and holds what it should.
+    Repaired(Duration),
     /// It was killed, to be replaced.
     Lost(Why),
 }
@@ -87,8 +87,8 @@ pub(crate) struct Live<L = Process> {
     command_lost: bool,
     waits_for_room: bool,
     killed_because: Option<Why>,
-    /// Whether it was sent everything for holding something else, and does not hold it yet.
-    behind: bool,
+    /// Since when it is sent everything for holding something else.
+    behind_since: Option<Instant>,
     trouble: Trouble,
 }
 
@@ -168,7 +168,7 @@ impl<L: Link> Live<L> {
             command_lost: false,
             waits_for_room: false,
             killed_because: None,
-            behind: false,
+            behind_since: None,
             trouble: Trouble::default(),
         }
     }
@@ -255,11 +255,11 @@ impl<L: Link> Live<L> {
         if self.killed_because.is_some() {
             return Found::Nothing;
         }
-        let mut repaired = false;
+        let mut repaired = None;
         if self.is_in_sync(id, holdings) {
             self.sync_failures = 0;
             self.command_lost = false;
-            repaired = std::mem::take(&mut self.behind);
+            repaired = self.behind_since.take().map(|since| since.elapsed());
             // A starting worker's ends where it takes its place.
             if self.serving {
                 self.sync = None;
@@ -283,8 +283,7 @@ impl<L: Link> Live<L> {
         self.generation_before = ledger.generation;
         self.sync_ticks += 1;
         match decide(&look) {
-            Decision::Nothing if repaired => Found::Repaired,
-            Decision::Nothing => Found::Nothing,
+            Decision::Nothing => repaired.map_or(Found::Nothing, Found::Repaired),
             Decision::Synchronise => {
                 warn!(
                     worker = id.0,
@@ -314,7 +313,7 @@ impl<L: Link> Live<L> {
         self.sync = Some(Sync::new());
         self.sync_ticks = 0;
         self.command_lost = false;
-        self.behind = true;
+        self.behind_since.get_or_insert_with(Instant::now);
         self.pump(id, holdings);
     }
 
