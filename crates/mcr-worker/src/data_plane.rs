@@ -158,10 +158,10 @@ fn tell_coalesced(ingress: &mut Ingress, log: &Log) {
     let name = &ingress.interface;
     let message = || {
         format!(
-            "{name}: dropping super-frames that cannot be taken apart into their datagrams (counted \
-         as coalesced; Linux tells the segments of UDP from 6.2 on); switch merging off: \
-         ethtool -K {name} gro off lro off rx-udp-gro-forwarding off, and for a sender on this \
-         host ethtool -K PEER tx-udp-segmentation off"
+            "{name}: dropping super-frames that cannot be taken apart into their datagrams \
+             (counted as coalesced; Linux tells the segments of UDP from 6.2 on); switch merging \
+             off: ethtool -K {name} gro off lro off rx-udp-gro-forwarding off, and for a sender \
+             on this host ethtool -K PEER tx-udp-segmentation off"
         )
     };
     log.write(Level::Warn, Area::Ingress, About::Interface(name), message);

@@ -16,8 +16,9 @@ pub(crate) fn line(event: &Event) -> String {
 /// `all areas: info; ingress: debug`.
 pub(super) fn levels(levels: &Levels) -> String {
     let others = levels.areas.iter().filter(|(_, level)| **level != levels.level);
-    let others: String = others.map(|(area, level)| format!("; {area}: {level}")).collect();
-    format!("all areas: {}{others}\n", levels.level)
+    let each = others.map(|(area, level)| format!("{area}: {level}"));
+    let all = std::iter::once(format!("all areas: {}", levels.level)).chain(each);
+    all.collect::<Vec<_>>().join("; ") + "\n"
 }
 
 #[cfg(test)]
