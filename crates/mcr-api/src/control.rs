@@ -9,6 +9,7 @@ mod response;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use crate::worker::launch::Mechanism;
 pub use mcr_core::steering::Steering;
@@ -19,10 +20,15 @@ pub use answer::{
 };
 pub use error::{ErrorBody, ErrorCode};
 pub use event::{About, Event, EventKind};
-pub use request::{Command, RefusedRequest, Request, RuleReference};
+pub use request::{Command, RefusedRequest, Request, RuleReference, Selection};
 pub use response::Response;
 pub use stats::{
-    CoreReport, CoreStats, OutputStats, Rates, RingClass, RingStats, RuleStats, Stats, Unaccounted,
+    CoreRates, CoreReport, CoreStats, OutputStats, Rates, RingClass, RingStats, RuleStats, Stats,
+    Unaccounted,
+};
+pub use trace::{
+    TraceCursor, TraceEvent, TraceOrder, TraceReading, TraceStep, TraceSubject, Traces,
+    TracesEnded, Tracing,
 };
 
 /// Rises with every change that an old client or daemon would misunderstand.

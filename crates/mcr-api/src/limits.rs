@@ -23,3 +23,10 @@ pub const OUTPUTS_PER_MESSAGE: usize = mcr_core::limits::OUTPUTS_PER_RULE;
 /// Bytes of one log record, its newline included: `PIPE_BUF`, up to which a write to a pipe is
 /// whole or not at all (pipe(7)).
 pub const LOG_LINE_BYTES: usize = 4096;
+
+/// Seconds after which a trace ends where nobody asked for another time: a person has found what
+/// they looked for, or asks again.
+pub const TRACE_SECONDS: u32 = 60;
+
+/// The most seconds that a trace may be asked for: a night, for what happens once in one.
+pub const MAX_TRACE_SECONDS: u32 = 12 * 60 * 60;

@@ -1,9 +1,10 @@
 //! The decision about one frame: which rule takes it, or why none does.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::ops::Range;
 
-use crate::ids::IfIndex;
+use crate::ids::{IfIndex, RuleSlot};
 use crate::interfaces::LinkLayer;
 use crate::limits;
 use crate::route::RouteKey;
@@ -69,6 +70,23 @@ impl Coalescing {
 }
 
 impl Frame<'_> {
+    /// Who sent its datagram; `None` where it holds none.
+    #[inline]
+    pub fn source(&self) -> Option<SocketAddr> {
+        self.ends().map(|[source, _]| source)
+    }
+
+    /// Who sent its datagram, and to whom; `None` where it holds none.
+    #[inline]
+    pub fn ends(&self) -> Option<[SocketAddr; 2]> {
+        let datagram = Datagram::parse(self.link, self.bytes).ok()?;
+        let (source, destination) = (datagram.source, datagram.destination);
+        Some([
+            SocketAddr::new(source, datagram.udp.source_port()),
+            SocketAddr::new(destination, datagram.udp.destination_port()),
+        ])
+    }
+
     /// How many datagrams are lost when this frame is dropped. Not for the frames that go well:
     /// it reads the headers again.
     #[cold]
@@ -121,12 +139,7 @@ fn decide(table: &ForwardingTable, frame: &Frame<'_>) -> Result<Verdict, DropRea
         return Err(DropReason::WrongVlan);
     }
     let datagram = Datagram::parse(frame.link, frame.bytes)?;
-    let key = RouteKey {
-        ifindex: frame.ifindex,
-        address: datagram.destination,
-        port: datagram.udp.destination_port(),
-    };
-    let rule = table.lookup(&key, datagram.source).ok_or(DropReason::NoRule)?;
+    let rule = table.lookup(&key(frame, &datagram), datagram.source).ok_or(DropReason::NoRule)?;
     if table.is_own(datagram.source, datagram.udp.source_port()) {
         return Err(DropReason::Own);
     }
@@ -135,6 +148,23 @@ fn decide(table: &ForwardingTable, frame: &Frame<'_>) -> Result<Verdict, DropRea
         return Err(DropReason::Coalesced);
     }
     Ok(Verdict::Forward { rule, payload: datagram.payload })
+}
+
+/// Whose a frame is that is not forwarded: the rule that wants its destination and source, whatever
+/// else is wrong with it; `None` where no rule does, or where it names none. For traces.
+#[cold]
+pub fn claimant(table: &ForwardingTable, frame: &Frame<'_>) -> Option<RuleSlot> {
+    let datagram = Datagram::parse(frame.link, frame.bytes).ok()?;
+    table.lookup(&key(frame, &datagram), datagram.source)
+}
+
+#[inline]
+fn key(frame: &Frame<'_>, datagram: &Datagram<'_>) -> RouteKey {
+    RouteKey {
+        ifindex: frame.ifindex,
+        address: datagram.destination,
+        port: datagram.udp.destination_port(),
+    }
 }
 
 /// A super-frame has the checksum field of one datagram for all of its own: whoever merged them

@@ -5,6 +5,7 @@ mod connection;
 mod server;
 mod socket;
 mod subscriber;
+mod traces;
 
 use std::sync::Arc;
 use std::time::Instant;

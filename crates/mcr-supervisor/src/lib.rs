@@ -6,7 +6,7 @@
 //! `workers` must hold of it, and what they are told, compared with and restarted with.
 //! `configuration` is the file and its changes, `notify` tells the service manager,
 //! `news` is what has happened, `conditions` how the rules are, as told,
-//! `control` speaks with clients, `stats` reads the workers' ledgers, and `log` prints.
+//! `control` speaks with clients, `stats` and `traces` read the workers' ledgers, and `log` prints.
 #![forbid(unsafe_code)]
 
 mod conditions;
@@ -28,6 +28,7 @@ mod start;
 mod state;
 mod stats;
 mod supervisor;
+mod traces;
 mod unreachable;
 mod workers;
 

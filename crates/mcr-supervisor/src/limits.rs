@@ -167,3 +167,6 @@ pub(crate) const EVENT_BYTES_AT_ONCE: usize = 212_992 / 4;
 
 /// Subscribers to events at a time: they stay, and must leave room for clients that ask.
 pub(crate) const SUBSCRIBERS: usize = CLIENTS / 2;
+
+/// Trace events of one worker in an answer: all that its ledger keeps.
+pub(crate) const TRACE_EVENTS_AT_ONCE: u64 = mcr_core::limits::TRACE_EVENTS as u64;

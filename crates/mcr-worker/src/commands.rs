@@ -154,6 +154,10 @@ impl Commands {
                 .sync_committed(Position { generation, hash })
                 .then_some(())
                 .ok_or_else(|| "a synchronisation came incomplete".into()),
+            WorkerCommand::SetTraces { revision, orders } => {
+                plane.tracer.set(revision, orders, &plane.counters);
+                Ok(())
+            }
             WorkerCommand::SetLogLevel { revision, levels } => {
                 log.set_levels(levels);
                 plane.counters.header(Header::LogLevels, revision);
@@ -262,6 +266,7 @@ fn changes_state(command: &WorkerCommand) -> bool {
         WorkerCommand::SyncBegin
         | WorkerCommand::SyncRules { .. }
         | WorkerCommand::SyncCommit { .. }
+        | WorkerCommand::SetTraces { .. }
         | WorkerCommand::SetLogLevel { .. }
         | WorkerCommand::Stop => false,
     }

@@ -2,11 +2,11 @@
 
 use mcr_api::log::{Area, Level};
 use mcr_core::forward::forward;
-use mcr_core::ledger::CoreCounter;
+use mcr_core::ledger::{self, CoreCounter};
 use mcr_core::verdict::{DropReason, Verdict};
 use mcr_sys::gather::GatherBuffer;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Matched};
 use crate::counters::Counters;
 use crate::egress::EgressTable;
 use crate::ingress::Ingress;
@@ -14,6 +14,7 @@ use crate::limits;
 use crate::log::{About, Log};
 use crate::mechanism::Mechanism;
 use crate::routes::Routes;
+use crate::trace::{Arrival, Tracer};
 use crate::transmit::{Sources, Transmitter};
 
 /// All that a datagram meets on its way.
@@ -23,6 +24,7 @@ pub(crate) struct DataPlane {
     pub(crate) egresses: EgressTable,
     pub(crate) ingresses: Vec<Ingress>,
     pub(crate) counters: Counters,
+    pub(crate) tracer: Tracer,
     batch: Batch,
     gather: GatherBuffer,
     transmitter: Transmitter,
@@ -46,22 +48,30 @@ impl DataPlane {
             egresses: EgressTable::new(),
             ingresses: Vec::new(),
             counters,
+            tracer: Tracer::new(),
             batch: Batch::new(),
             gather: GatherBuffer::with_room_for(limits::DATAGRAMS_AT_ONCE),
             transmitter: Transmitter::new(),
         }
     }
 
-    /// Carries one batch from each ring to the outputs; says whether there was any frame.
-    pub(crate) fn turn(&mut self, mechanism: &mut impl Mechanism, log: &Log) -> bool {
+    /// Carries one batch from each ring to the outputs; says whether there was any frame. `now` is
+    /// the monotonic clock's, in nanoseconds.
+    pub(crate) fn turn(&mut self, now: u64, mechanism: &mut impl Mechanism, log: &Log) -> bool {
         let mut any = false;
         for index in 0..self.ingresses.len() {
-            any |= self.carry_batch(index, mechanism, log);
+            any |= self.carry_batch(index, now, mechanism, log);
         }
         any
     }
 
-    fn carry_batch(&mut self, index: usize, mechanism: &mut impl Mechanism, log: &Log) -> bool {
+    fn carry_batch(
+        &mut self,
+        index: usize,
+        now: u64,
+        mechanism: &mut impl Mechanism,
+        log: &Log,
+    ) -> bool {
         let reading = self.read_batch(index);
         if reading.frames == 0 {
             return false;
@@ -74,6 +84,7 @@ impl DataPlane {
         }
         self.count_reading(&reading);
         if self.batch.len() != 0 {
+            self.note_sources(index, now);
             self.transmit(index, mechanism);
         }
         let ring = &mut self.ingresses[index].ring;
@@ -87,6 +98,8 @@ impl DataPlane {
         let (origin, frames_at_once) = (ingress.origin, ingress.frames_at_once());
         let mut reading = Reading::default();
         self.batch.clear();
+        self.tracer.begin_batch();
+        let is_tracing = self.tracer.is_on();
         while let Some(frame) = ingress.ring.frame(reading.frames) {
             let view = origin.view(&frame);
             let datagrams = match forward(&self.routes.table, &view) {
@@ -97,13 +110,25 @@ impl DataPlane {
                         reading.full = true;
                         break;
                     }
+                    if is_tracing {
+                        let (received_ns, taken) = (frame.received_ns, self.batch.len());
+                        let arrival = Arrival { frame: &view, received_ns, taken };
+                        let (matched, routes) = ((rule, payload.clone()), &self.routes);
+                        self.tracer.forwarded(&arrival, matched, routes, &self.counters);
+                    }
                     for payload in view.coalescing.payloads(payload) {
                         let payload = frame.offset + payload.start..frame.offset + payload.end;
-                        self.batch.push(rule, payload, fan_out);
+                        let frame = reading.frames as u32;
+                        self.batch.push(Matched { rule, payload, frame }, fan_out);
                     }
                     datagrams
                 }
                 Verdict::Drop(reason) => {
+                    if is_tracing {
+                        let (received_ns, taken) = (frame.received_ns, self.batch.len());
+                        let arrival = Arrival { frame: &view, received_ns, taken };
+                        self.tracer.dropped(&arrival, reason, &self.routes, &self.counters);
+                    }
                     let datagrams = view.datagrams();
                     reading.drops[reason.index()] += datagrams as u64;
                     datagrams
@@ -120,15 +145,36 @@ impl DataPlane {
         reading
     }
 
+    /// Notes for each run when its rule was last wanted, and by whom. Reading the headers again
+    /// costs less for each run than keeping the source of each datagram would.
+    fn note_sources(&mut self, index: usize, now: u64) {
+        let Ingress { ring, origin, .. } = &mut self.ingresses[index];
+        for run in self.batch.runs() {
+            let frame = ring.frame(run.last_frame as usize);
+            let source = frame.and_then(|frame| origin.view(&frame).source());
+            if let (Some(source), Some(route)) = (source, self.routes.at(run.rule)) {
+                self.counters.last_seen(route.record, now, source);
+            }
+        }
+    }
+
     fn transmit(&mut self, index: usize, mechanism: &mut impl Mechanism) {
         let ring = &self.ingresses[index].ring;
         let mut gather = self.gather.gather(ring, self.batch.len());
-        self.batch.arrange(|place, payload| gather.place(place, payload));
+        if self.tracer.is_marked() {
+            self.batch.arrange(|place, payload| {
+                gather.place(place, payload);
+                self.tracer.placed(place);
+            });
+        } else {
+            self.batch.arrange(|place, payload| gather.place(place, payload));
+        }
         let sources = Sources {
             batch: &self.batch,
             gather: &gather,
             routes: &self.routes,
             counters: &self.counters,
+            tracer: &self.tracer,
         };
         self.transmitter.transmit(&sources, &mut self.egresses, mechanism);
     }
@@ -136,6 +182,7 @@ impl DataPlane {
     fn count_reading(&self, reading: &Reading) {
         let counters = &self.counters;
         counters.core(CoreCounter::Batches, 1);
+        counters.add(ledger::batch_size(reading.frames), 1);
         counters.core(CoreCounter::FramesRead, reading.frames as u64);
         counters.core(CoreCounter::BytesRead, reading.bytes);
         counters.core(CoreCounter::Datagrams, reading.datagrams);

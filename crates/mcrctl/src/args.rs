@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use mcr_api::control::{Command, DEFAULT_CONTROL_PATH, RuleReference};
+use mcr_api::control::{Command, DEFAULT_CONTROL_PATH, RuleReference, Selection};
 use mcr_api::log::{Area, Level};
 use mcr_api::rule::{OutputSpec, RuleSpec};
 
@@ -107,7 +107,7 @@ impl Action {
             Self::Reload => Command::Reload {},
             Self::List => Command::ListRules {},
             Self::Workers => Command::ListWorkers {},
-            Self::Stats => Command::GetStats {},
+            Self::Stats => Command::GetStats(Selection::default()),
             Self::Events { follow: false } => Command::GetEvents {},
             Self::Events { follow: true } => Command::Subscribe { after: Some(0) },
             Self::LogLevel { area, level } => {

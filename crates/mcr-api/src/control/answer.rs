@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Event, Stats};
+use super::{Event, Stats, Traces, TracesEnded, Tracing};
 use crate::log::Levels;
 use crate::rule::RuleSpec;
 use crate::worker::launch::Mechanism;
@@ -33,6 +33,12 @@ pub enum Answer {
     Subscribed(Subscribed),
     /// To `SetLogLevel`.
     LogLevels(Levels),
+    /// To `EnableTrace`.
+    Tracing(Tracing),
+    /// To `DisableTrace`.
+    TracesEnded(TracesEnded),
+    /// To `GetTrace`.
+    Traces(Traces),
 }
 
 /// Who answers.
@@ -118,12 +124,13 @@ pub struct Subscribed {
 }
 
 /// Whether a rule can relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleState {
     /// Its input is being read.
     Active,
     /// It waits for its input's interface.
+    #[default]
     Pending,
 }
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ErrorBody, ErrorCode, Response};
+use super::{ErrorBody, ErrorCode, Response, TraceOrder, TraceReading, TraceSubject};
 use crate::limits::MAX_REQUEST_BYTES;
 use crate::line::json_line;
 use crate::log::Level;
@@ -46,8 +46,8 @@ pub enum Command {
     ListRules {},
     /// Every worker. Answered by [`Workers`](super::Workers).
     ListWorkers {},
-    /// Every counter. Answered by [`Stats`](super::Stats).
-    GetStats {},
+    /// The counters. Answered by [`Stats`](super::Stats).
+    GetStats(Selection),
     /// The latest events. Answered by [`Events`](super::Events).
     GetEvents {},
     /// Events as they happen. Answered by [`Subscribed`](super::Subscribed), after which the
@@ -65,6 +65,24 @@ pub enum Command {
         /// The level.
         level: Level,
     },
+    /// Record the lives of datagrams. Answered by [`Tracing`](super::Tracing).
+    EnableTrace(TraceOrder),
+    /// Record them no more. Answered by [`TracesEnded`](super::TracesEnded).
+    DisableTrace(TraceSubject),
+    /// What has been recorded. Answered by [`Traces`](super::Traces).
+    GetTrace(TraceReading),
+}
+
+/// What to show of the statistics; by default all. Totals and cores are always there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selection {
+    /// This rule only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleReference>,
+    /// Only the rings of this interface, and the rules with an input or output there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
 }
 
 /// A rule's id, a number, or its name, a text that is no number.
@@ -150,6 +168,9 @@ impl Command {
         "GetEvents",
         "Subscribe",
         "SetLogLevel",
+        "EnableTrace",
+        "DisableTrace",
+        "GetTrace",
     ];
 
     fn parse(fields: Map<String, Value>) -> Result<Self, ErrorBody> {

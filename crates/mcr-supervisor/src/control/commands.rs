@@ -2,17 +2,16 @@
 
 use mcr_api::control::{
     Added, Answer, Command, ErrorBody, ErrorCode, Events, PROTOCOL_VERSION, Removed, RuleReference,
-    Rules, Subscribed, Version, Workers as WorkersAnswer,
+    Rules, Selection, Subscribed, Version, Workers as WorkersAnswer,
 };
 use mcr_api::log::{Area, Level};
 use mcr_api::rule::RuleSpec;
-use mcr_core::ids::RuleId;
 use mcr_core::rule::Rule;
 use mcr_core::rule_set::Refused;
 use tokio::sync::oneshot;
 use tracing::info;
 
-use super::{Applying, Reply};
+use super::{Applying, Reply, traces};
 use crate::stats::report;
 use crate::supervisor::Supervisor;
 
@@ -37,16 +36,15 @@ pub(crate) fn answer(supervisor: &mut Supervisor, command: Command, asker: onesh
             }))
             .into()
         }
-        Command::GetStats {} => {
-            let Supervisor { state, workers, sampler, started, .. } = supervisor;
-            let stats = report::stats(state, workers, sampler, *started);
-            Ok(Answer::Stats(Box::new(stats))).into()
-        }
+        Command::GetStats(selection) => get_stats(supervisor, &selection),
         Command::GetEvents {} => {
             Ok(Answer::Events(Events { events: supervisor.state.news.recent() })).into()
         }
         Command::Subscribe { after } => subscribe(supervisor, after),
         Command::SetLogLevel { area, level } => set_log_level(supervisor, area.as_deref(), level),
+        Command::EnableTrace(order) => traces::enable(supervisor, order),
+        Command::DisableTrace(which) => traces::disable(supervisor, which),
+        Command::GetTrace(reading) => traces::events(supervisor, reading),
     };
     // A client that has gone meanwhile needs no answer.
     _ = asker.send(reply);
@@ -85,21 +83,25 @@ fn add_rule(supervisor: &mut Supervisor, spec: RuleSpec) -> Reply {
     Reply { applying: Some(applying(supervisor)), ..Ok(answer).into() }
 }
 
+fn get_stats(supervisor: &Supervisor, selection: &Selection) -> Reply {
+    let rule = selection.rule.as_ref().map(|rule| supervisor.state.rule(rule)).transpose();
+    let rule = match rule {
+        Ok(declared) => declared.map(|declared| declared.id),
+        Err(error) => return Err(error).into(),
+    };
+    let selected = report::Selected { rule, interface: selection.interface.as_deref() };
+    Ok(Answer::Stats(Box::new(report::stats(supervisor, &selected)))).into()
+}
+
 fn remove_rule(supervisor: &mut Supervisor, reference: &RuleReference) -> Reply {
     let Supervisor { state, workers, sampler, .. } = supervisor;
-    let id = match reference {
-        RuleReference::Id(id) => Some(RuleId(*id)),
-        RuleReference::Name(name) => {
-            let named = name.parse().ok().and_then(|name| state.rules.by_name(&name));
-            named.map(|declared| declared.id)
-        }
+    let id = match state.rule(reference) {
+        Ok(declared) => declared.id,
+        Err(error) => return Err(error).into(),
     };
-    let Some(removed) = id.and_then(|id| state.remove_rule(id, workers)) else {
-        let cause = format!("there is no rule {reference}");
-        return Err(ErrorBody::new(ErrorCode::NotFound, cause)).into();
-    };
+    let removed = state.remove_rule(id, workers).expect("it is there");
     sampler.forget(removed.id);
-    let RuleId(id) = removed.id;
+    let id = removed.id.0;
     info!(rule = id, "rule {id} removed: {}", removed.rule.input);
     let answer = Answer::Removed(Removed { rule: removed.id.0, applied: false });
     Reply { applying: Some(applying(supervisor)), ..Ok(answer).into() }

@@ -68,7 +68,12 @@ impl Bench {
         socket.bind(loopback).unwrap();
         let ports = vec![WIDE, NARROW, UNWANTED];
         let interval = Interval { first: 0x7f00_0001, last: 0x7f00_0001, ports };
-        let admission = Admission { link: LinkHeader::Ethernet, v4: vec![interval], v6: vec![] };
+        let admission = Admission {
+            link: LinkHeader::Ethernet,
+            v4: vec![interval],
+            v6: vec![],
+            strangers: None,
+        };
         socket.set_filter(&Program::admit(&admission)).unwrap();
         let ring = RxRing::map(socket.try_clone().unwrap(), GEOMETRY).unwrap();
         let opened = Opened {
@@ -146,7 +151,7 @@ fn relays_without_allocating(mut mechanism: impl Mechanism) {
     for round in 1..=3 {
         let sent = round * send_all_kinds();
         let before = allocations();
-        while bench.plane.turn(&mut mechanism, &bench.log) {}
+        while bench.plane.turn(0, &mut mechanism, &bench.log) {}
         assert_eq!(allocations(), before, "round {round}");
         // Of both kinds of super-frame each rule got ten; 20 of 100 single ones are unwanted.
         let (wide, narrow) = (round * (20 + 20), round * (60 + 20));

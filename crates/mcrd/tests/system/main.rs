@@ -30,7 +30,9 @@ mod reload;
 mod rules;
 mod service_manager;
 mod startup;
+mod statistics;
 mod steering;
+mod traces;
 mod variant;
 
 use std::process::ExitCode;
@@ -63,5 +65,7 @@ fn main() -> ExitCode {
     suite = logging::trials(suite);
     suite = rules::trials(suite);
     suite = startup::trials(suite);
+    suite = statistics::trials(suite);
+    suite = traces::trials(suite);
     suite.run()
 }

@@ -91,7 +91,8 @@ fn what_a_worker_left_half_counted_gets_a_name() {
     assert_eq!((stats.errors["abandoned"], stats.kernel_drops), (13, 0));
 
     let sent = |sent| OutputTally { sent, ..OutputTally::default() };
-    let mut tally = RuleTally { packets: 8, bytes: 0, outputs: vec![sent(8), sent(3)] };
+    let mut tally =
+        RuleTally { packets: 8, outputs: vec![sent(8), sent(3)], ..RuleTally::default() };
     tally.close_account();
     let abandoned = |place: usize| tally.outputs[place].errors[EgressError::Abandoned.index()];
     assert_eq!((abandoned(0), abandoned(1)), (0, 5));
