@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use mcr_api::config::ConfigError;
+use mcr_api::log::Format;
 use mcr_api::worker::launch::{Io, Scheduling};
 use mcr_core::rule_set::Refused;
 use mcr_core::steering::Steering;
@@ -27,6 +28,9 @@ pub struct Settings {
     pub scheduling: Scheduling,
     /// How long workers look for frames, after the last one, before they wait, in microseconds.
     pub busy_poll_us: u32,
+    /// How lines of the log are written; `None`: as the configuration file says, or else as it
+    /// suits where they go.
+    pub log_format: Option<Format>,
 }
 
 /// Why the daemon did not start; each is one line for the operator.

@@ -3,6 +3,7 @@
 
 mod args;
 mod client;
+mod events;
 mod render;
 mod trace;
 
@@ -33,8 +34,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    if let Action::Trace(trace) = &args.action {
-        return trace::run(&args.control, trace, args.json);
+    match &args.action {
+        Action::Trace(trace) => return trace::run(&args.control, trace, args.json),
+        Action::Events { follow } => return events::run(args, *follow),
+        _ => {}
     }
     let answer = client::ask(&args.control, args.action.command())?;
     let shown = if args.json {

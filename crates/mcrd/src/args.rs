@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
 use mcr_api::control::DEFAULT_CONTROL_PATH;
+use mcr_api::log::Format;
 use mcr_api::worker::launch::{Io, Scheduling};
 use mcr_core::ids::WorkerId;
 use mcr_core::steering::Steering;
@@ -43,6 +44,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0,
           value_parser = value_parser!(u32).range(..=MAX_BUSY_POLL_US))]
     busy_poll_us: u32,
+    /// How the log is written: text or json [default: text, and in fields to the journal]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<Format>,
     #[command(subcommand)]
     role: Option<Hidden>,
 }
@@ -116,6 +120,7 @@ impl Args {
             steering: self.steering,
             scheduling: self.scheduling,
             busy_poll_us: self.busy_poll_us,
+            log_format: self.log_format,
         }))
     }
 }
@@ -162,6 +167,7 @@ mod tests {
         for line in [
             "mcrd --io fast",
             "mcrd --scheduling now",
+            "mcrd --log-format xml",
             "mcrd --busy-poll-us 2000000",
             "mcrd --cores 3-1",
             "mcrd extra",
