@@ -1,10 +1,13 @@
 //! The command line.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use mcr_api::control::{Command, DEFAULT_CONTROL_PATH, RuleReference, Selection};
+use mcr_api::control::{
+    Command, DEFAULT_CONTROL_PATH, RuleReference, Selection, TraceOrder, TraceSubject,
+};
 use mcr_api::log::{Area, Level};
 use mcr_api::rule::{OutputSpec, RuleSpec};
 
@@ -60,6 +63,9 @@ pub(crate) enum Action {
         /// The least that is logged: error, warn, info or debug.
         level: Level,
     },
+    /// Show the way of single datagrams: received, dropped and why, sent to which output, and not
+    /// sent and why.
+    Trace(Trace),
     /// Show the versions of this program and of the daemon.
     Version,
 }
@@ -98,6 +104,32 @@ pub(crate) struct Add {
     exclusive: bool,
 }
 
+/// Without --follow it ends after --packets datagrams or --seconds, whichever comes first.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Trace {
+    /// The rule's id, or its name.
+    #[arg(value_name = "ID|NAME", required_unless_present = "interface")]
+    pub(crate) rule: Option<RuleReference>,
+    /// Instead of a rule: what comes in by this interface and is no rule's.
+    #[arg(long, value_name = "NAME", conflicts_with = "rule")]
+    pub(crate) interface: Option<String>,
+    /// Go on until interrupted.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Write the datagrams to this file too, for Wireshark, each with its verdict as comment.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcapng: Option<PathBuf>,
+    /// Trace the first datagram of so many, again and again.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) one_in: NonZeroU32,
+    /// How many datagrams to trace.
+    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "follow")]
+    pub(crate) packets: u64,
+    /// How long to wait for them.
+    #[arg(long, value_name = "N", default_value = "10", conflicts_with = "follow")]
+    pub(crate) seconds: NonZeroU32,
+}
+
 impl Action {
     /// The command that asks it of the daemon.
     pub(crate) fn command(&self) -> Command {
@@ -114,10 +146,32 @@ impl Action {
                 let area = area.map(|area| area.name().to_owned());
                 Command::SetLogLevel { area, level: *level }
             }
+            Self::Trace(trace) => Command::EnableTrace(trace.order()),
             Self::Version => Command::GetVersion {},
         }
     }
 }
+
+impl Trace {
+    /// What the daemon is asked to do for it.
+    pub(crate) fn order(&self) -> TraceOrder {
+        TraceOrder {
+            rule: self.rule.clone(),
+            interface: self.interface.clone(),
+            one_in: Some(self.one_in),
+            datagrams: (!self.follow).then_some(self.packets),
+            seconds: Some(if self.follow { TRACE_LEASE_SECONDS } else { self.seconds }),
+        }
+    }
+
+    /// What it is about.
+    pub(crate) fn subject(&self) -> TraceSubject {
+        TraceSubject { rule: self.rule.clone(), interface: self.interface.clone() }
+    }
+}
+
+/// Seconds after which a trace that is followed ends when its follower is gone.
+const TRACE_LEASE_SECONDS: NonZeroU32 = NonZeroU32::new(10).expect("it is not 0");
 
 impl Add {
     fn rule(&self) -> RuleSpec {

@@ -5,6 +5,7 @@ mod args;
 mod client;
 mod events;
 mod render;
+mod trace;
 
 use std::io::{self, ErrorKind, Write};
 
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<()> {
     if let Action::Events { follow } = args.action {
         return events::run(args, follow);
+    }
+    if let Action::Trace(trace) = &args.action {
+        return trace::run(&args.control, trace, args.json);
     }
     let answer = client::ask(&args.control, args.action.command())?;
     let shown = if args.json {

@@ -66,6 +66,7 @@ pub(crate) fn text(action: &Action, body: Value) -> Result<Shown, serde_json::Er
             events.iter().map(events::line).collect::<String>().into()
         }
         Action::LogLevel { .. } => events::levels(&serde_json::from_value(body)?).into(),
+        Action::Trace(_) => json(&body),
         Action::Version => version(&serde_json::from_value(body)?),
     })
 }
