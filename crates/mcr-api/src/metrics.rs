@@ -215,9 +215,11 @@ mod tests {
             assert!(labels.iter().all(|label| is_name(label) && *label != "le"), "{family}");
             let ends_with_unit = unit.is_empty() || family.ends_with(&format!("_{unit}"));
             assert!(ends_with_unit, "{family} does not end with its unit {unit}");
-            assert!(!["_total", "_info", "_count", "_sum", "_bucket", "_created"]
-                .iter()
-                .any(|reserved| family.ends_with(reserved)));
+            assert!(
+                !["_total", "_info", "_count", "_sum", "_bucket", "_created"]
+                    .iter()
+                    .any(|reserved| family.ends_with(reserved))
+            );
         }
     }
 

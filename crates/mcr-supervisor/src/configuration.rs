@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mcr_api::config::{Config, ConfiguredRule};
+use mcr_api::config::{Config, ConfiguredRule, MetricsConfig};
 use mcr_api::control::{Answer, ErrorBody, ErrorCode, Reloaded};
 use mcr_core::steering::Steering;
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +20,8 @@ pub(crate) struct Configuration {
     path: Option<PathBuf>,
     /// What it said of steering at the start.
     steering: Option<Steering>,
+    /// What it said of metrics then.
+    metrics: MetricsConfig,
     events: mpsc::Sender<Event>,
 }
 
@@ -38,12 +40,8 @@ pub(crate) enum ReloadError {
 }
 
 impl Configuration {
-    pub(crate) fn new(
-        path: Option<PathBuf>,
-        steering: Option<Steering>,
-        events: mpsc::Sender<Event>,
-    ) -> Self {
-        Self { path, steering, events }
+    pub(crate) fn new(path: Option<PathBuf>, config: &Config, events: mpsc::Sender<Event>) -> Self {
+        Self { path, steering: config.steering, metrics: config.metrics, events }
     }
 
     /// Reads the file, not on this thread: a large one takes long. What it says comes as
@@ -78,6 +76,9 @@ impl Supervisor {
             let reloaded = self.configure(&config.rules)?;
             if config.steering != self.configuration.steering {
                 warn!("{file}: steering cannot change while datagrams flow: restart mcrd for that");
+            }
+            if config.metrics != self.configuration.metrics {
+                warn!("{file}: what is said of metrics holds from a restart of mcrd on");
             }
             Ok(reloaded)
         });

@@ -5,7 +5,8 @@
 //! `resources` what the rules desire on the `interfaces` as they are; `holdings` is what the
 //! `workers` must hold of it, and what they are told, compared with and restarted with.
 //! `configuration` is the file and its changes, `notify` tells the service manager,
-//! `control` speaks with clients, `stats` reads the workers' ledgers, and `log` prints.
+//! `control` speaks with clients, `stats` reads the workers' ledgers, `metrics` serves them over
+//! HTTP, and `log` prints.
 #![forbid(unsafe_code)]
 
 mod configuration;
@@ -16,6 +17,7 @@ mod interfaces;
 mod limits;
 mod lines;
 mod log;
+mod metrics;
 mod notify;
 mod readiness;
 mod reconcile;

@@ -78,6 +78,11 @@ impl State {
         (state, pending.chain(refused.map(ToOwned::to_owned)).collect())
     }
 
+    /// Whether a rule can relay.
+    pub(crate) fn is_active(&self, id: RuleId) -> bool {
+        self.demands.get(&id).is_some_and(|demand| self.is_read(demand))
+    }
+
     /// How many rules can relay.
     pub(crate) fn active_rules(&self) -> usize {
         self.demands.values().filter(|demand| self.is_read(demand)).count()

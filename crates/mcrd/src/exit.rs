@@ -39,6 +39,7 @@ pub(crate) fn of_start(error: &StartError) -> Failure {
         StartError::Permission(_) => ExitCode::NoPerm,
         StartError::Live(_) | StartError::Workers(_) => ExitCode::Unavailable,
         StartError::ControlPath(_) => ExitCode::CantCreat,
+        StartError::MetricsAddress { .. } => ExitCode::Unavailable,
         StartError::System { .. } => ExitCode::OsErr,
     };
     Failure::new(code, error)

@@ -113,7 +113,12 @@ fn sum(cores: &[CoreReport]) -> CoreStats {
     totals
 }
 
-fn core_stats(state: &State, worker: WorkerId, ledger: Option<&LedgerReader>) -> CoreStats {
+/// What a worker's place has counted, its dead processes included.
+pub(crate) fn core_stats(
+    state: &State,
+    worker: WorkerId,
+    ledger: Option<&LedgerReader>,
+) -> CoreStats {
     let mut sum = state.retained.core(worker).cloned().unwrap_or_else(reading::zero_stats);
     let Some(ledger) = ledger else {
         return sum;
@@ -194,7 +199,8 @@ fn rule_stats(
     }
 }
 
-fn ring_stats(state: &State, workers: &Workers) -> Vec<RingStats> {
+/// What every ring of every living worker has counted.
+pub(crate) fn ring_stats(state: &State, workers: &Workers) -> Vec<RingStats> {
     let rings = state.holdings.ingresses.rings();
     let of_ring = |ring: &RingPlace| -> Vec<RingStats> {
         let ledgers = workers.ledgers().filter_map(|(worker, _, ledger)| Some((worker, ledger?)));
