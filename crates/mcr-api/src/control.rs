@@ -17,10 +17,11 @@ pub use answer::{
     WorkerStatus, Workers,
 };
 pub use error::{ErrorBody, ErrorCode};
-pub use request::{Command, RefusedRequest, Request, RuleReference};
+pub use request::{Command, RefusedRequest, Request, RuleReference, Selection};
 pub use response::Response;
 pub use stats::{
-    CoreReport, CoreStats, OutputStats, Rates, RingClass, RingStats, RuleStats, Stats, Unaccounted,
+    CoreRates, CoreReport, CoreStats, OutputStats, Rates, RingClass, RingStats, RuleStats, Stats,
+    Unaccounted,
 };
 
 /// Rises with every change that an old client or daemon would misunderstand.

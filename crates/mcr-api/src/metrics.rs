@@ -134,7 +134,8 @@ metrics! {
         "Payload bytes of the copies sent.";
     WorkerEgressErrors = Counter "mcr_worker_egress_errors" "" WORKER_REASON,
         "Copies not sent, by egress error.";
-    WorkerBatches = Counter "mcr_worker_batches" "" WORKER, "Batches of frames read.";
+    WorkerBatchSize = Histogram "mcr_worker_batch_size" "" WORKER,
+        "Batches of frames read, by how many frames they had.";
     WorkerSends = Counter "mcr_worker_sends" "" WORKER,
         "Send operations; a GSO run of many copies is one.";
     WorkerGsoRefused = Counter "mcr_worker_gso_refused" "" WORKER,
@@ -170,6 +171,8 @@ metrics! {
         "Datagrams that the rule matched.";
     RuleReceivedBytes = Counter "mcr_rule_received_bytes" "bytes" RULE,
         "Payload bytes of the datagrams that the rule matched.";
+    RuleLastPacket = Gauge "mcr_rule_last_packet_timestamp_seconds" "seconds" RULE,
+        "When the last datagram came that the rule matched, in Unix time; absent before the first.";
 
     OutputSent = Counter "mcr_output_sent_packets" "packets" OUTPUT, "Copies that the kernel took.";
     OutputSentBytes = Counter "mcr_output_sent_bytes" "bytes" OUTPUT,

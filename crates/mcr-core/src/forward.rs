@@ -1,5 +1,6 @@
 //! The decision about one frame: which rule takes it, or why none does.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::ops::Range;
 
@@ -69,6 +70,13 @@ impl Coalescing {
 }
 
 impl Frame<'_> {
+    /// Who sent its datagram; `None` where it holds none.
+    #[inline]
+    pub fn source(&self) -> Option<SocketAddr> {
+        let datagram = Datagram::parse(self.link, self.bytes).ok()?;
+        Some(SocketAddr::new(datagram.source, datagram.udp.source_port()))
+    }
+
     /// How many datagrams are lost when this frame is dropped. Not for the frames that go well:
     /// it reads the headers again.
     #[cold]

@@ -7,6 +7,8 @@
 //! has read those of that very thing. The records of a rule that has no route for a while keep
 //! their tag, so that nothing that was counted is lost, until those of another are put there.
 
+pub mod seqlock;
+
 use crate::ids::{OutputSlot, RuleSlot};
 use crate::limits;
 use crate::route::{Position, StateHash};
@@ -14,7 +16,7 @@ use crate::verdict::{DropReason, EgressError, counted};
 
 /// Changes with every change of this layout: a worker never writes one that its supervisor reads
 /// otherwise.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 counted! {
     /// What a worker says of itself.
@@ -73,6 +75,17 @@ counted! {
 }
 
 counted! {
+    /// What a worker notes of the last datagram that one rule matched.
+    LastSeen {
+        At = "last_seen_ns", "When it was read, on the monotonic clock.";
+        Sequence = "source_sequence", "How far the writing of the source is; see `seqlock`.";
+        SourceHigh = "source_high", "The first half of its source's IPv6 or mapped address.";
+        SourceLow = "source_low", "The second half.";
+        SourcePort = "source_port", "Its source's port.";
+    }
+}
+
+counted! {
     /// What a worker counts for one output, before its errors.
     OutputCounter {
         Sent = "sent", "Copies that the kernel took.";
@@ -91,10 +104,11 @@ const HEADER: usize = 0;
 const CORE: usize = HEADER + lines(Header::COUNT);
 const DROPS: usize = CORE + lines(CoreCounter::COUNT);
 const ERRORS: usize = DROPS + lines(DropReason::COUNT);
-const RINGS: usize = ERRORS + lines(EgressError::COUNT);
+const BATCH_SIZES: usize = ERRORS + lines(EgressError::COUNT);
+const RINGS: usize = BATCH_SIZES + lines(limits::BATCH_SIZES);
 const RING_WORDS: usize = lines(1 + RingCounter::COUNT);
 const RULES: usize = RINGS + limits::INGRESSES * RING_WORDS;
-const RULE_WORDS: usize = lines(1 + RuleCounter::COUNT);
+const RULE_WORDS: usize = lines(1 + RuleCounter::COUNT + LastSeen::COUNT);
 const OUTPUTS: usize = RULES + limits::RULES * RULE_WORDS;
 const OUTPUT_WORDS: usize = lines(1 + OutputCounter::COUNT + EgressError::COUNT);
 
@@ -119,6 +133,22 @@ pub const fn dropped(reason: DropReason) -> usize {
 /// The word of an egress error's counter, over all outputs.
 pub const fn egress_error(error: EgressError) -> usize {
     ERRORS + error.index()
+}
+
+/// The word that counts batches of so many frames, at least one, and those of about the same size:
+/// of the same number of binary digits. The last one counts all beyond, too.
+pub const fn batch_size(frames: usize) -> usize {
+    let place = frames.ilog2() as usize;
+    if place < limits::BATCH_SIZES {
+        BATCH_SIZES + place
+    } else {
+        BATCH_SIZES + limits::BATCH_SIZES - 1
+    }
+}
+
+/// The words of all batch sizes, the smallest first.
+pub const fn batch_sizes() -> std::ops::Range<usize> {
+    BATCH_SIZES..BATCH_SIZES + limits::BATCH_SIZES
 }
 
 /// Writes down what a worker holds; `store` is given a word and its value, and stores with release
@@ -193,6 +223,11 @@ impl Record {
         self.first + 1 + counter.index()
     }
 
+    /// The word of what is noted of a rule's last datagram; `self` is a rule's record.
+    pub const fn of_last_seen(self, note: LastSeen) -> usize {
+        self.first + 1 + RuleCounter::COUNT + note.index()
+    }
+
     /// The word of an output's counter; `self` is an output's record.
     pub const fn of_output(self, counter: OutputCounter) -> usize {
         self.first + 1 + counter.index()
@@ -212,12 +247,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn batches_are_counted_by_their_binary_digits() {
+        let place = |frames| batch_size(frames) - batch_sizes().start;
+        assert_eq!([1, 2, 3, 4, 64, 127, 2_048].map(place), [0, 1, 1, 2, 6, 6, 11]);
+        assert_eq!(batch_size(usize::MAX), batch_sizes().end - 1);
+    }
+
+    #[test]
     fn no_two_numbers_share_a_word() {
         let mut words = Vec::new();
         words.extend(Header::ALL.iter().map(|&f| header(f)));
         words.extend(CoreCounter::ALL.iter().map(|&c| core(c)));
         words.extend(DropReason::ALL.iter().map(|&r| dropped(r)));
         words.extend(EgressError::ALL.iter().map(|&e| egress_error(e)));
+        words.extend(batch_sizes());
         for place in [0, 1, limits::INGRESSES - 1] {
             let record = Record::ring(place);
             words.push(record.tag());
@@ -227,6 +270,7 @@ mod tests {
             let record = Record::rule(RuleSlot(slot));
             words.push(record.tag());
             words.extend(RuleCounter::ALL.iter().map(|&c| record.of_rule(c)));
+            words.extend(LastSeen::ALL.iter().map(|&n| record.of_last_seen(n)));
         }
         for slot in [0, 1, limits::OUTPUTS as u32 - 1] {
             let record = Record::output(OutputSlot(slot));

@@ -73,3 +73,7 @@ pub const FILTER_INTERVALS: usize = 4_096 / 2 / 8;
 
 /// Ports of a single address that a filter tells apart: what is left of those eight instructions.
 pub const FILTER_PORTS: usize = 8 - 3 - 1;
+
+/// Sizes of batches that are told apart, each up to twice the one before it: up to that of 2,047
+/// frames, and those of the 2,048 that a batch may have.
+pub const BATCH_SIZES: usize = 11 + 1;

@@ -16,7 +16,7 @@ use std::fmt;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use mcr_api::control::{Command, CoreStats, RuleStats, Stats};
+use mcr_api::control::{Command, CoreStats, RuleStats, Selection, Stats};
 
 use crate::daemon::Daemon;
 use crate::{limits, wait};
@@ -132,7 +132,7 @@ fn with_reasons(
 
 /// The daemon's counters now.
 pub fn stats(daemon: &Daemon) -> Result<Stats> {
-    daemon.ask(&Command::GetStats {})
+    daemon.ask(&Command::GetStats(Selection::default()))
 }
 
 /// Waits until the daemon has received at least `expected_received` frames since its start, the
@@ -200,23 +200,23 @@ mod tests {
         let output = |sent, errors: &[(&str, u64)]| OutputStats {
             to: "239.2.2.2:6000@eth1".into(),
             sent,
-            bytes: 0,
-            sent_per_s: 0.0,
             errors: reasons(errors),
-            unreachable: 0,
+            ..OutputStats::default()
         };
         Stats {
             totals: counters(),
-            cores: vec![CoreReport { worker: 1, core: 1, io: None, counters: counters() }],
+            cores: vec![CoreReport {
+                worker: 1,
+                core: 1,
+                counters: counters(),
+                ..CoreReport::default()
+            }],
             rules: vec![RuleStats {
                 id: 3,
-                name: None,
                 input: "239.1.1.1:5000@eth0".into(),
                 packets: 91,
-                bytes: 0,
-                packets_per_s: 0.0,
-                bits_per_s: 0.0,
                 outputs: vec![output(91, &[]), output(89, &[("queue_full", 2)])],
+                ..RuleStats::default()
             }],
             ..Stats::default()
         }

@@ -157,7 +157,7 @@ pub(crate) const LACKS_TOLD: usize = 20;
 
 /// Series of rings, rules and outputs exported where nothing else is said: those of 10,000 rules
 /// with an output each and an error for each output, some 10 MB of text.
-pub(crate) const METRIC_SERIES: usize = 10_000 * (3 + 3 + 1);
+pub(crate) const METRIC_SERIES: usize = 10_000 * (4 + 3 + 1);
 
 /// Rules read for the metrics in one turn: under a millisecond.
 pub(crate) const EXPORTED_AT_ONCE: usize = SAMPLED_AT_ONCE / 2;

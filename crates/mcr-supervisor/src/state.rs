@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mcr_api::control::{RuleState, RuleStatus};
+use mcr_api::control::{RuleReference, RuleState, RuleStatus};
 use mcr_core::ids::RuleId;
 use mcr_core::interfaces::Interfaces;
 use mcr_core::plan::{Demand, Desired, Resource};
@@ -61,6 +61,14 @@ impl State {
         }
     }
 
+    /// The rule that a client means, if there is one.
+    pub(crate) fn rule(&self, reference: &RuleReference) -> Option<&DeclaredRule> {
+        match reference {
+            RuleReference::Id(id) => self.rules.get(RuleId(*id)),
+            RuleReference::Name(name) => self.rules.by_name(&name.parse().ok()?),
+        }
+    }
+
     /// A rule and how it is, for `ListRules`.
     pub(crate) fn rule_status(&self, declared: &DeclaredRule) -> RuleStatus {
         let (state, problems) = self.condition(declared.id);
@@ -69,10 +77,10 @@ impl State {
 
     /// Whether a rule can relay, and what it or an output of it lacks.
     pub(crate) fn condition(&self, id: RuleId) -> (RuleState, Vec<String>) {
+        let state = self.rule_state(id);
         let Some(demand) = self.demands.get(&id) else {
-            return (RuleState::Pending, Vec::new());
+            return (state, Vec::new());
         };
-        let state = if self.is_read(demand) { RuleState::Active } else { RuleState::Pending };
         let pending = demand.pending.iter().map(ToString::to_string);
         let refused = demand.resources.iter().filter_map(|resource| self.problems.of(resource));
         (state, pending.chain(refused.map(ToOwned::to_owned)).collect())
@@ -81,6 +89,11 @@ impl State {
     /// Whether a rule can relay.
     pub(crate) fn is_active(&self, id: RuleId) -> bool {
         self.demands.get(&id).is_some_and(|demand| self.is_read(demand))
+    }
+
+    /// The same as a state.
+    pub(crate) fn rule_state(&self, id: RuleId) -> RuleState {
+        if self.is_active(id) { RuleState::Active } else { RuleState::Pending }
     }
 
     /// How many rules can relay.

@@ -1,5 +1,6 @@
 //! The counters: read from the workers' ledgers, kept beyond a worker's death, made into rates.
 
+pub(crate) mod rates;
 pub(crate) mod reading;
 pub(crate) mod report;
 pub(crate) mod retained;

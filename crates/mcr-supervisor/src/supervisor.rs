@@ -17,7 +17,7 @@ use crate::metrics;
 use crate::notify::ServiceManager;
 use crate::settings::StartError;
 use crate::state::State;
-use crate::stats::report;
+use crate::stats::rates;
 use crate::stats::sampler::Sampler;
 use crate::workers::{StartProgress, Workers};
 
@@ -121,7 +121,7 @@ impl Supervisor {
                     }
                 }
                 () = ready(()), if self.sampler.is_under_way() => {
-                    report::sample(&self.state, &self.workers, &mut self.sampler);
+                    rates::sample(&self.state, &self.workers, &mut self.sampler);
                 }
             }
         }

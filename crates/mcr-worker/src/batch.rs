@@ -20,6 +20,8 @@ pub(crate) struct Run {
     /// Bytes of all payloads.
     pub(crate) bytes: u32,
     pub(crate) count: u32,
+    /// The frame of its last datagram, counted as in [`mcr_sys::ring::RxRing::frame`].
+    pub(crate) last_frame: u32,
     /// Where its payloads begin in the batch's list; set by [`Batch::arrange`].
     first: u32,
     /// A shorter datagram was the last.
@@ -27,10 +29,18 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn opened_by(rule: RuleSlot, bytes: u32) -> Self {
-        // A datagram without payload cannot be a segment.
-        let ended = bytes == 0;
-        Self { rule, segment_bytes: bytes, bytes, count: 1, first: 0, ended }
+    fn opened_by(taken: &Matched) -> Self {
+        let bytes = taken.payload.len() as u32;
+        Self {
+            rule: taken.rule,
+            segment_bytes: bytes,
+            bytes,
+            count: 1,
+            last_frame: taken.frame,
+            first: 0,
+            // A datagram without payload cannot be a segment.
+            ended: bytes == 0,
+        }
     }
 
     fn takes(&self, bytes: u32) -> bool {
@@ -41,10 +51,11 @@ impl Run {
             && self.bytes + bytes <= limits::BYTES_IN_A_RUN
     }
 
-    fn take(&mut self, bytes: u32) {
+    fn take(&mut self, bytes: u32, frame: u32) {
         self.ended = bytes < self.segment_bytes;
         self.bytes += bytes;
         self.count += 1;
+        self.last_frame = frame;
     }
 
     /// The places of its payloads.
@@ -53,7 +64,17 @@ impl Run {
     }
 }
 
-/// A payload that a rule matched.
+/// A datagram that a rule matched.
+#[derive(Clone, Debug)]
+pub(crate) struct Matched {
+    pub(crate) rule: RuleSlot,
+    /// Where its payload stands in the ring.
+    pub(crate) payload: Range<usize>,
+    /// The frame that it came in, counted from the oldest that is held.
+    pub(crate) frame: u32,
+}
+
+/// A payload of the batch.
 #[derive(Clone, Debug)]
 struct Taken {
     run: u32,
@@ -94,18 +115,18 @@ impl Batch {
             && self.copies + datagrams * fan_out <= limits::COPIES_AT_ONCE
     }
 
-    /// Takes a payload, standing at `payload` in its ring, for a rule with that many outputs.
-    pub(crate) fn push(&mut self, rule: RuleSlot, payload: Range<usize>, fan_out: usize) {
-        let bytes = payload.len() as u32;
+    /// Takes a datagram of a rule with that many outputs.
+    pub(crate) fn push(&mut self, matched: Matched, fan_out: usize) {
+        let (rule, bytes) = (matched.rule, matched.payload.len() as u32);
         let newest = &mut self.newest[rule.0 as usize];
         match self.runs.get_mut(*newest as usize) {
-            Some(run) if run.rule == rule && run.takes(bytes) => run.take(bytes),
+            Some(run) if run.rule == rule && run.takes(bytes) => run.take(bytes, matched.frame),
             _ => {
                 *newest = self.runs.len() as u32;
-                self.runs.push(Run::opened_by(rule, bytes));
+                self.runs.push(Run::opened_by(&matched));
             }
         }
-        self.taken.push(Taken { run: *newest, payload });
+        self.taken.push(Taken { run: *newest, payload: matched.payload });
         self.copies += fan_out;
     }
 

@@ -1,9 +1,10 @@
 //! The worker's pen in the ledger. It is the only writer, so counting is a load and a store
 //! without any lock prefix.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 
-use mcr_core::ledger::{self, CoreCounter, Header, Record};
+use mcr_core::ledger::{self, CoreCounter, Header, LastSeen, Record, seqlock};
 use mcr_core::route::Position;
 use mcr_core::verdict::{DropReason, EgressError};
 use mcr_sys::ledger::LedgerWriter;
@@ -47,6 +48,34 @@ impl Counters {
     /// What the worker holds.
     pub(crate) fn position(&self, position: Position) {
         ledger::publish(position, |word, value| self.0[word].store(value, Ordering::Release));
+    }
+
+    /// Notes when a rule's last datagram was read, and, where that is another than before, who
+    /// sent it.
+    pub(crate) fn last_seen(&self, rule: Record, at_ns: u64, source: SocketAddr) {
+        let word = |note| rule.of_last_seen(note);
+        self.set(word(LastSeen::At), at_ns);
+        let address = match source.ip() {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        let address = address.to_bits();
+        let notes = [
+            (word(LastSeen::SourceHigh), (address >> 64) as u64),
+            (word(LastSeen::SourceLow), address as u64),
+            (word(LastSeen::SourcePort), source.port().into()),
+        ];
+        if notes.iter().all(|(word, value)| self.0[*word].load(Ordering::Relaxed) == *value) {
+            return;
+        }
+        let sequence = word(LastSeen::Sequence);
+        let number = seqlock::next_number(self.0[sequence].load(Ordering::Relaxed));
+        let mut store = |word: usize, value| self.0[word].store(value, Ordering::Release);
+        seqlock::write(sequence, number, &mut store, |store| {
+            for (word, value) in notes {
+                store(word, value);
+            }
+        });
     }
 
     /// Takes a record into use for the thing of that tag, with zero counters; one that is that

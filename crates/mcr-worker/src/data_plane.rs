@@ -2,11 +2,11 @@
 
 use mcr_api::log::Level;
 use mcr_core::forward::forward;
-use mcr_core::ledger::CoreCounter;
+use mcr_core::ledger::{self, CoreCounter};
 use mcr_core::verdict::{DropReason, Verdict};
 use mcr_sys::gather::GatherBuffer;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Matched};
 use crate::counters::Counters;
 use crate::egress::EgressTable;
 use crate::ingress::Ingress;
@@ -52,16 +52,23 @@ impl DataPlane {
         }
     }
 
-    /// Carries one batch from each ring to the outputs; says whether there was any frame.
-    pub(crate) fn turn(&mut self, mechanism: &mut impl Mechanism, log: &Log) -> bool {
+    /// Carries one batch from each ring to the outputs; says whether there was any frame. `now` is
+    /// the monotonic clock's, in nanoseconds.
+    pub(crate) fn turn(&mut self, now: u64, mechanism: &mut impl Mechanism, log: &Log) -> bool {
         let mut any = false;
         for index in 0..self.ingresses.len() {
-            any |= self.carry_batch(index, mechanism, log);
+            any |= self.carry_batch(index, now, mechanism, log);
         }
         any
     }
 
-    fn carry_batch(&mut self, index: usize, mechanism: &mut impl Mechanism, log: &Log) -> bool {
+    fn carry_batch(
+        &mut self,
+        index: usize,
+        now: u64,
+        mechanism: &mut impl Mechanism,
+        log: &Log,
+    ) -> bool {
         let reading = self.read_batch(index);
         if reading.frames == 0 {
             return false;
@@ -74,6 +81,7 @@ impl DataPlane {
         }
         self.count_reading(&reading);
         if self.batch.len() != 0 {
+            self.note_sources(index, now);
             self.transmit(index, mechanism);
         }
         let ring = &mut self.ingresses[index].ring;
@@ -99,7 +107,8 @@ impl DataPlane {
                     }
                     for payload in view.coalescing.payloads(payload) {
                         let payload = frame.offset + payload.start..frame.offset + payload.end;
-                        self.batch.push(rule, payload, fan_out);
+                        let frame = reading.frames as u32;
+                        self.batch.push(Matched { rule, payload, frame }, fan_out);
                     }
                     datagrams
                 }
@@ -120,6 +129,19 @@ impl DataPlane {
         reading
     }
 
+    /// Notes for each run when its rule was last wanted, and by whom. Reading the headers again
+    /// costs less for each run than keeping the source of each datagram would.
+    fn note_sources(&mut self, index: usize, now: u64) {
+        let Ingress { ring, origin, .. } = &mut self.ingresses[index];
+        for run in self.batch.runs() {
+            let frame = ring.frame(run.last_frame as usize);
+            let source = frame.and_then(|frame| origin.view(&frame).source());
+            if let (Some(source), Some(route)) = (source, self.routes.at(run.rule)) {
+                self.counters.last_seen(route.record, now, source);
+            }
+        }
+    }
+
     fn transmit(&mut self, index: usize, mechanism: &mut impl Mechanism) {
         let ring = &self.ingresses[index].ring;
         let mut gather = self.gather.gather(ring, self.batch.len());
@@ -136,6 +158,7 @@ impl DataPlane {
     fn count_reading(&self, reading: &Reading) {
         let counters = &self.counters;
         counters.core(CoreCounter::Batches, 1);
+        counters.add(ledger::batch_size(reading.frames), 1);
         counters.core(CoreCounter::FramesRead, reading.frames as u64);
         counters.core(CoreCounter::BytesRead, reading.bytes);
         counters.core(CoreCounter::Datagrams, reading.datagrams);

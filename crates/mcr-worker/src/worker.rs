@@ -46,6 +46,24 @@ struct Clock {
     poll_until: u64,
     /// Since when the loop has been other than waiting or resting.
     busy_since: u64,
+    /// Up to when that has been counted.
+    busy_counted: u64,
+}
+
+impl Clock {
+    fn starting_at(now: u64) -> Self {
+        Self { tick_at: now, commands_at: now, poll_until: now, busy_since: now, busy_counted: now }
+    }
+
+    /// Busy time that has not been counted yet.
+    fn take_busy(&mut self, now: u64) -> u64 {
+        now - std::mem::replace(&mut self.busy_counted, now)
+    }
+
+    fn back_to_work(&mut self, now: u64) {
+        self.busy_since = now;
+        self.busy_counted = now;
+    }
 }
 
 impl<M: Mechanism> Worker<M> {
@@ -53,15 +71,17 @@ impl<M: Mechanism> Worker<M> {
     pub(crate) fn run(&mut self) -> End {
         self.mechanism.watch(COMMANDS_TOKEN, self.commands.descriptor());
         let now = monotonic_ns();
-        let mut clock = Clock { tick_at: now, commands_at: now, poll_until: now, busy_since: now };
+        let mut clock = Clock::starting_at(now);
         loop {
             let now = monotonic_ns();
             self.plane.counters.header(Header::Heartbeat, now);
             if now >= clock.tick_at {
                 clock.tick_at = now + nanoseconds(limits::TICK);
+                // Not only before a wait: a loop that never waits is busy all the time.
+                self.plane.counters.core(CoreCounter::BusyNs, clock.take_busy(now));
                 self.tick();
             }
-            let mut idle = !self.plane.turn(&mut self.mechanism, &self.log);
+            let mut idle = !self.plane.turn(now, &mut self.mechanism, &self.log);
             if now >= clock.commands_at {
                 clock.commands_at = now + nanoseconds(limits::COMMAND_LOOK);
                 match self.commands.turn(&mut self.plane, &mut self.mechanism, &self.log) {
@@ -97,10 +117,10 @@ impl<M: Mechanism> Worker<M> {
     /// A command that came in since the last look ends the wait at once.
     fn wait(&mut self, clock: &mut Clock) {
         let now = monotonic_ns();
-        self.plane.counters.core(CoreCounter::BusyNs, now - clock.busy_since);
+        self.plane.counters.core(CoreCounter::BusyNs, clock.take_busy(now));
         self.mechanism.wait(Duration::from_nanos(clock.tick_at.saturating_sub(now)));
         self.plane.counters.core(CoreCounter::WakeUps, 1);
-        clock.busy_since = monotonic_ns();
+        clock.back_to_work(monotonic_ns());
         if self.mechanism.fired(COMMANDS_TOKEN) {
             clock.commands_at = clock.busy_since;
         }
@@ -110,11 +130,12 @@ impl<M: Mechanism> Worker<M> {
     /// Who takes more is stopped for the rest of it, in which a ring overflows; so rather stop by
     /// oneself, often and shortly.
     fn rest(&mut self, clock: &mut Clock) {
-        let busy = monotonic_ns() - clock.busy_since;
-        self.plane.counters.core(CoreCounter::BusyNs, busy);
+        let now = monotonic_ns();
+        self.plane.counters.core(CoreCounter::BusyNs, clock.take_busy(now));
+        let busy = now - clock.busy_since;
         std::thread::sleep(Duration::from_nanos(busy / limits::REALTIME_RUNS_TO_REST));
         self.plane.counters.core(CoreCounter::SystemCalls, 1);
-        clock.busy_since = monotonic_ns();
+        clock.back_to_work(monotonic_ns());
     }
 
     fn tick(&mut self) {
@@ -128,7 +149,7 @@ impl<M: Mechanism> Worker<M> {
     /// Sends what has already come in.
     fn finish(&mut self) {
         for _ in 0..limits::LAST_TURNS {
-            if !self.plane.turn(&mut self.mechanism, &self.log) {
+            if !self.plane.turn(monotonic_ns(), &mut self.mechanism, &self.log) {
                 break;
             }
         }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use mcr_api::control::{Command, DEFAULT_CONTROL_PATH, RuleReference};
+use mcr_api::control::{Command, DEFAULT_CONTROL_PATH, RuleReference, Selection};
 use mcr_api::rule::{OutputSpec, RuleSpec};
 
 /// Tells a running mcrd what to relay, and shows what it does.
@@ -84,7 +84,7 @@ impl Action {
             Self::Reload => Command::Reload {},
             Self::List => Command::ListRules {},
             Self::Workers => Command::ListWorkers {},
-            Self::Stats => Command::GetStats {},
+            Self::Stats => Command::GetStats(Selection::default()),
             Self::Version => Command::GetVersion {},
         }
     }

@@ -97,12 +97,13 @@ pub struct RuleStatus {
 }
 
 /// Whether a rule can relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleState {
     /// Its input is being read.
     Active,
     /// It waits for its input's interface.
+    #[default]
     Pending,
 }
 

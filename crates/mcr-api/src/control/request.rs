@@ -45,8 +45,20 @@ pub enum Command {
     ListRules {},
     /// Every worker. Answered by [`Workers`](super::Workers).
     ListWorkers {},
-    /// Every counter. Answered by [`Stats`](super::Stats).
-    GetStats {},
+    /// The counters. Answered by [`Stats`](super::Stats).
+    GetStats(Selection),
+}
+
+/// What to show of the statistics; by default all. Totals and cores are always there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selection {
+    /// This rule only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleReference>,
+    /// Only the rings of this interface, and the rules with an input or output there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
 }
 
 /// A rule's id, a number, or its name, a text that is no number.

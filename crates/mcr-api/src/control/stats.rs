@@ -1,10 +1,12 @@
 //! The answer to `GetStats`: every counter since the daemon's start, and the rates of the last
-//! second.
+//! second. What an answer does not say is taken to be nothing, so that a client may be newer than
+//! the daemon.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::RuleState;
 use crate::worker::launch::Mechanism;
 
 /// Every counter. Counters without a unit in their name count datagrams, frames or events.
@@ -150,7 +152,8 @@ pub struct Rates {
 }
 
 /// One worker's counters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CoreReport {
     /// The worker's number.
     pub worker: u32,
@@ -161,10 +164,36 @@ pub struct CoreReport {
     /// What it counted.
     #[serde(flatten)]
     pub counters: CoreStats,
+    /// Batches by their size: at place `n` those of 2^n
+    /// to 2^(n+1) - 1 frames.
+    pub batch_sizes: Vec<u64>,
+    /// By how much that grew in each second, over the last one.
+    pub rates: CoreRates,
+}
+
+/// What one worker did in each second, over the last one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CoreRates {
+    /// The part of the time, from 0 to 1, spent other than waiting.
+    pub busy_share: f64,
+    /// Frames read.
+    pub frames_per_s: f64,
+    /// Batches of frames read.
+    pub batches_per_s: f64,
+    /// Copies sent.
+    pub sent_per_s: f64,
+    /// Waits that ended.
+    pub wake_ups_per_s: f64,
+    /// Datagrams not forwarded, by the name of the reason; every reason is present.
+    pub drops_per_s: BTreeMap<String, f64>,
+    /// Copies not sent, by the name of the reason; every reason is present.
+    pub errors_per_s: BTreeMap<String, f64>,
 }
 
 /// The receive ring of one worker on one interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RingStats {
     /// The worker's number.
     pub worker: u32,
@@ -188,13 +217,18 @@ pub struct RingStats {
     pub kernel_drops: u64,
     /// Frames read from the ring.
     pub frames_read: u64,
+    /// Frames received a second.
+    pub received_per_s: f64,
+    /// Frames dropped by the kernel a second.
+    pub kernel_drops_per_s: f64,
 }
 
 /// The size of a ring's slots, by the interface's MTU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RingClass {
     /// 2 KiB.
+    #[default]
     Small,
     /// 4 KiB.
     Standard,
@@ -203,7 +237,8 @@ pub enum RingClass {
 }
 
 /// What one rule relayed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RuleStats {
     /// The rule's id.
     pub id: u64,
@@ -212,6 +247,8 @@ pub struct RuleStats {
     pub name: Option<String>,
     /// Its input, and the source of an (S,G) rule: `239.1.1.1:5000@eth0 from 10.0.0.7`.
     pub input: String,
+    /// Whether it can relay.
+    pub state: RuleState,
     /// Datagrams that matched.
     pub packets: u64,
     /// Their payload bytes.
@@ -220,12 +257,19 @@ pub struct RuleStats {
     pub packets_per_s: f64,
     /// Payload bits a second.
     pub bits_per_s: f64,
+    /// Milliseconds since its last datagram; `None` before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_packet_age_ms: Option<u64>,
+    /// Who sent that, as `ADDRESS:PORT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_source: Option<String>,
     /// Its outputs, in the order of the rule.
     pub outputs: Vec<OutputStats>,
 }
 
 /// What went to one output.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct OutputStats {
     /// The output: `ADDRESS:PORT@INTERFACE`.
     pub to: String,
@@ -235,8 +279,12 @@ pub struct OutputStats {
     pub bytes: u64,
     /// Copies a second.
     pub sent_per_s: f64,
+    /// Payload bits a second.
+    pub bits_per_s: f64,
     /// Copies not sent, by the name of the reason; only reasons that occurred.
     pub errors: BTreeMap<String, u64>,
+    /// Copies not sent a second, for every reason.
+    pub errors_per_s: f64,
     /// Reports from the network (ICMP destination unreachable) that a copy sent did not arrive.
     pub unreachable: u64,
 }

@@ -44,7 +44,14 @@ fn requests_read_as_documented() {
         (r#"{"id":1,"command":"Reload"}"#, Command::Reload {}),
         (r#"{"id":1,"command":"ListRules"}"#, Command::ListRules {}),
         (r#"{"id":1,"command":"ListWorkers"}"#, Command::ListWorkers {}),
-        (r#"{"id":1,"command":"GetStats"}"#, Command::GetStats {}),
+        (r#"{"id":1,"command":"GetStats"}"#, Command::GetStats(Selection::default())),
+        (
+            r#"{"id":1,"command":"GetStats","rule":"video","interface":"eth0"}"#,
+            Command::GetStats(Selection {
+                rule: Some(RuleReference::Name("video".into())),
+                interface: Some("eth0".into()),
+            }),
+        ),
     ];
     for (line, command) in documented {
         let request = Request { id: 1, command };
@@ -76,10 +83,10 @@ fn a_refusal_says_what_was_expected_and_keeps_the_id() {
         (r#"{"command":"GetStats"}"#, None, Malformed, "the request has no \"id\" (a number)"),
         (r#"{"id":-1,"command":"GetStats"}"#, None, Malformed, "\"id\" is not a number from 0"),
         (
-            r#"{"id":4,"command":"GetStats","rule":1}"#,
+            r#"{"id":4,"command":"GetStats","rules":1}"#,
             Some(4),
             Malformed,
-            "GetStats: unknown field `rule`, there are no fields",
+            "GetStats: unknown field `rules`, expected `rule` or `interface`",
         ),
         (
             r#"{"id":4,"command":"RemoveRule","rule":null}"#,
@@ -290,7 +297,12 @@ fn stats_keep_every_number() {
         uptime_s: 12.5,
         totals: counters(),
         unaccounted: counters().unaccounted(),
-        cores: vec![CoreReport { worker: 0, core: 1, io: None, counters: counters() }],
+        cores: vec![CoreReport {
+            core: 1,
+            counters: counters(),
+            batch_sizes: vec![5, 0, 1],
+            ..CoreReport::default()
+        }],
         rings: vec![RingStats {
             worker: 0,
             interface: "eth0".into(),
@@ -303,6 +315,7 @@ fn stats_keep_every_number() {
             received: 110,
             kernel_drops: 7,
             frames_read: 100,
+            ..RingStats::default()
         }],
         rules: vec![RuleStats {
             id: 7,
@@ -312,13 +325,16 @@ fn stats_keep_every_number() {
             bytes: 90_000,
             packets_per_s: 10.0,
             bits_per_s: 80_000.0,
+            last_packet_age_ms: Some(3),
+            last_source: Some("10.0.0.7:4000".into()),
+            state: RuleState::Active,
             outputs: vec![OutputStats {
                 to: "239.2.2.2:6000@eth1".into(),
                 sent: 89,
                 bytes: 89_000,
                 sent_per_s: 9.5,
                 errors: BTreeMap::from([("queue_full".into(), 1)]),
-                unreachable: 0,
+                ..OutputStats::default()
             }],
         }],
         ..Stats::default()

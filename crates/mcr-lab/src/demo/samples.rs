@@ -71,9 +71,7 @@ fn stats() -> Stats {
         to: output.endpoint(),
         sent: SENT,
         bytes: 1_000 * SENT,
-        sent_per_s: 0.0,
-        errors: BTreeMap::new(),
-        unreachable: 0,
+        ..OutputStats::default()
     };
     let rule = RuleStats {
         id: 1,
@@ -81,9 +79,8 @@ fn stats() -> Stats {
         input: input(),
         packets: SENT,
         bytes: 1_000 * SENT,
-        packets_per_s: 0.0,
-        bits_per_s: 0.0,
         outputs: OUTPUTS.map(output).to_vec(),
+        ..RuleStats::default()
     };
     Stats { totals, rules: vec![rule], ..Stats::default() }
 }

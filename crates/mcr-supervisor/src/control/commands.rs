@@ -2,10 +2,9 @@
 
 use mcr_api::control::{
     Added, Answer, Command, ErrorBody, ErrorCode, PROTOCOL_VERSION, Removed, RuleReference, Rules,
-    Version, Workers as WorkersAnswer,
+    Selection, Version, Workers as WorkersAnswer,
 };
 use mcr_api::rule::RuleSpec;
-use mcr_core::ids::RuleId;
 use mcr_core::rule::Rule;
 use mcr_core::rule_set::Refused;
 use tokio::sync::oneshot;
@@ -36,11 +35,7 @@ pub(crate) fn answer(supervisor: &mut Supervisor, command: Command, asker: onesh
             }))
             .into()
         }
-        Command::GetStats {} => {
-            let Supervisor { state, workers, sampler, started, .. } = supervisor;
-            let stats = report::stats(state, workers, sampler, *started);
-            Ok(Answer::Stats(Box::new(stats))).into()
-        }
+        Command::GetStats(selection) => get_stats(supervisor, &selection),
     };
     // A client that has gone meanwhile needs no answer.
     _ = asker.send(reply);
@@ -79,18 +74,27 @@ fn add_rule(supervisor: &mut Supervisor, spec: RuleSpec) -> Reply {
     Reply { result: Ok(answer), applying: Some(applying(supervisor)) }
 }
 
+fn get_stats(supervisor: &Supervisor, selection: &Selection) -> Reply {
+    let rule = match &selection.rule {
+        None => None,
+        Some(reference) => match supervisor.state.rule(reference) {
+            Some(declared) => Some(declared.id),
+            None => return no_rule(reference),
+        },
+    };
+    let selected = report::Selected { rule, interface: selection.interface.as_deref() };
+    Ok(Answer::Stats(Box::new(report::stats(supervisor, &selected)))).into()
+}
+
+fn no_rule(reference: &RuleReference) -> Reply {
+    Err(ErrorBody::new(ErrorCode::NotFound, format!("there is no rule {reference}"))).into()
+}
+
 fn remove_rule(supervisor: &mut Supervisor, reference: &RuleReference) -> Reply {
     let Supervisor { state, workers, sampler, .. } = supervisor;
-    let id = match reference {
-        RuleReference::Id(id) => Some(RuleId(*id)),
-        RuleReference::Name(name) => {
-            let named = name.parse().ok().and_then(|name| state.rules.by_name(&name));
-            named.map(|declared| declared.id)
-        }
-    };
+    let id = state.rule(reference).map(|declared| declared.id);
     let Some(removed) = id.and_then(|id| state.remove_rule(id, workers)) else {
-        let cause = format!("there is no rule {reference}");
-        return Err(ErrorBody::new(ErrorCode::NotFound, cause)).into();
+        return no_rule(reference);
     };
     sampler.forget(removed.id);
     info!("rule {} removed: {}", removed.id, removed.rule.input);

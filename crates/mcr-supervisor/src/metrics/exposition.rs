@@ -30,34 +30,34 @@ const NO_EXEMPLAR: Option<&Exemplar<NoLabelSet, f64>> = None;
 /// Writes the exposition. With 10,000 rules it takes long, so not on a thread that others need.
 pub(super) fn text(selection: Selection, connections_dropped: u64) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    let named = selection.rules.iter().map(Named::from).collect();
-    registry.register_collector(Box::new(Exposition { selection, named, connections_dropped }));
+    registry.register_collector(Box::new(Exposition::new(selection, connections_dropped)));
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
 }
 
+/// The selection, and the labels that many of its series share.
 #[derive(Debug)]
 struct Exposition {
     selection: Selection,
-    /// For each of the selection's rules.
-    named: Vec<Named>,
+    workers: Vec<[String; 2]>,
+    rings: Vec<[String; 3]>,
+    rules: Vec<RuleLabels>,
     connections_dropped: u64,
 }
 
-/// A rule's labels, which many series share.
 #[derive(Debug)]
-struct Named {
-    rule: String,
+struct RuleLabels {
+    id: String,
     name: String,
     input: String,
     outputs: Vec<String>,
 }
 
-impl From<&RuleRow> for Named {
+impl From<&RuleRow> for RuleLabels {
     fn from(row: &RuleRow) -> Self {
         Self {
-            rule: row.id.to_string(),
+            id: row.id.to_string(),
             name: row.rule.name.as_ref().map(ToString::to_string).unwrap_or_default(),
             input: row.rule.input.to_string(),
             outputs: row.rule.outputs.iter().map(|o| o.endpoint.to_string()).collect(),
@@ -76,151 +76,99 @@ impl Collector for Exposition {
 }
 
 impl Exposition {
+    fn new(selection: Selection, connections_dropped: u64) -> Self {
+        let Selection { overview, rules, .. } = &selection;
+        let workers = overview.workers.iter().map(|w| [w.worker.to_string(), w.core.to_string()]);
+        let rings = overview.rings.iter().map(|ring| {
+            [ring.worker.to_string(), ring.interface.clone(), class_name(ring.class).into()]
+        });
+        Self {
+            workers: workers.collect(),
+            rings: rings.collect(),
+            rules: rules.iter().map(RuleLabels::from).collect(),
+            selection,
+            connections_dropped,
+        }
+    }
+
     fn encode_daemon(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let Selection { overview, omitted, .. } = &self.selection;
-        family(encoder, Metric::Build, |build| build.sample([VERSION], Some(Value::Count(1))))?;
+        let one = |metric, value| (metric, [([], value)]);
+        family(encoder, Metric::Build, [([VERSION], Value::Count(1))])?;
         for (metric, value) in series::DAEMON {
-            family(encoder, *metric, |samples| samples.sample([], value(overview)))?;
+            family(encoder, *metric, value(overview).map(|value| ([], value)))?;
         }
-        family(encoder, Metric::Rules, |samples| {
-            let pending = overview.rules.saturating_sub(overview.active_rules);
-            samples.sample(["active"], Some(Value::Count(overview.active_rules as u64)))?;
-            samples.sample(["pending"], Some(Value::Count(pending as u64)))
-        })?;
-        let of_exporter = [
-            (Metric::SeriesOmitted, *omitted as u64),
-            (Metric::ConnectionsDropped, self.connections_dropped),
-        ];
-        of_exporter.into_iter().try_for_each(|(metric, count)| {
-            family(encoder, metric, |samples| samples.sample([], Some(Value::Count(count))))
-        })
+        let pending = overview.rules.saturating_sub(overview.active_rules) as u64;
+        let active = overview.active_rules as u64;
+        let states = [("active", active), ("pending", pending)];
+        family(encoder, Metric::Rules, states.map(|(s, count)| ([s], Value::Count(count))))?;
+        for (metric, value) in [
+            one(Metric::SeriesOmitted, Value::Count(*omitted as u64)),
+            one(Metric::ConnectionsDropped, Value::Count(self.connections_dropped)),
+        ] {
+            family(encoder, metric, value)?;
+        }
+        Ok(())
     }
 
     fn encode_workers(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let workers = &self.selection.overview.workers;
+        let rows = || self.workers.iter().map(text_of).zip(&self.selection.overview.workers);
         for (metric, value) in series::WORKER {
-            family(encoder, *metric, |samples| {
-                workers.iter().try_for_each(|worker| {
-                    let labels = [&*worker.worker.to_string(), &*worker.core.to_string()];
-                    samples.sample(labels, value(worker))
-                })
-            })?;
+            let samples = rows().filter_map(|(labels, row)| Some((labels, value(row)?)));
+            family(encoder, *metric, samples)?;
         }
         for (metric, counts) in series::WORKER_BY_REASON {
-            family(encoder, *metric, |samples| {
-                workers.iter().try_for_each(|worker| {
-                    let (number, core) = (worker.worker.to_string(), worker.core.to_string());
-                    counts(&worker.counters).iter().try_for_each(|(reason, count)| {
-                        samples.sample([&*number, &*core, &**reason], Some(Value::Count(*count)))
-                    })
-                })
-            })?;
+            let samples = rows().flat_map(|([worker, core], row)| {
+                let counts = counts(&row.counters).iter();
+                counts.map(move |(reason, n)| ([worker, core, &**reason], Value::Count(*n)))
+            });
+            family(encoder, *metric, samples)?;
         }
         Ok(())
     }
 
     fn encode_rings(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let rings = &self.selection.overview.rings;
+        let rows = || self.rings.iter().map(text_of).zip(&self.selection.overview.rings);
         series::RING.iter().try_for_each(|(metric, value)| {
-            family(encoder, *metric, |samples| {
-                rings.iter().try_for_each(|ring| {
-                    let worker = ring.worker.to_string();
-                    samples
-                        .sample([&*worker, &*ring.interface, class_name(ring.class)], value(ring))
-                })
-            })
+            let samples = rows().filter_map(|(labels, row)| Some((labels, value(row)?)));
+            family(encoder, *metric, samples)
         })
     }
 
     fn encode_rules(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let rows = || self.rules.iter().zip(&self.selection.rules);
         series::RULE.iter().try_for_each(|(metric, value)| {
-            family(encoder, *metric, |samples| {
-                let mut rules = self.named.iter().zip(&self.selection.rules);
-                rules.try_for_each(|(named, row)| {
-                    samples.sample([&*named.rule, &*named.name, &*named.input], value(row))
-                })
-            })
+            let samples = rows().filter_map(|(labels, row)| {
+                Some(([&*labels.id, &*labels.name, &*labels.input], value(row)?))
+            });
+            family(encoder, *metric, samples)
         })
     }
 
     fn encode_outputs(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         for (metric, value) in series::OUTPUT {
-            family(encoder, *metric, |samples| {
-                self.outputs().try_for_each(|(named, to, output)| {
-                    samples.sample([&*named.rule, &*named.name, to], value(output))
-                })
-            })?;
+            let samples =
+                self.outputs().filter_map(|(labels, output)| Some((labels, value(output)?)));
+            family(encoder, *metric, samples)?;
         }
-        family(encoder, Metric::OutputErrors, |samples| {
-            let errors = self.outputs().flat_map(|(named, to, output)| {
-                output.errors().map(move |(error, count)| (named, to, error, count))
-            });
-            let mut shown = errors.take(self.selection.error_series);
-            shown.try_for_each(|(named, to, error, count)| {
-                let labels = [&*named.rule, &*named.name, to, error.name()];
-                samples.sample(labels, Some(Value::Count(count)))
-            })
-        })
+        let errors = self.outputs().flat_map(|([id, name, to], output)| {
+            let errors = output.errors();
+            errors.map(move |(error, n)| ([id, name, to, error.name()], Value::Count(n)))
+        });
+        family(encoder, Metric::OutputErrors, errors.take(self.selection.error_series))
     }
 
-    fn outputs(&self) -> impl Iterator<Item = (&Named, &str, &OutputRow)> {
-        let rules = self.named.iter().zip(&self.selection.rules);
-        rules.flat_map(|(named, row)| {
-            let outputs = named.outputs.iter().zip(&row.outputs);
-            outputs.map(move |(to, output)| (named, &**to, output))
+    fn outputs(&self) -> impl Iterator<Item = ([&str; 3], &OutputRow)> {
+        let rules = self.rules.iter().zip(&self.selection.rules);
+        rules.flat_map(|(labels, row)| {
+            let outputs = labels.outputs.iter().zip(&row.outputs);
+            outputs.map(move |(to, output)| ([&*labels.id, &*labels.name, &**to], output))
         })
     }
 }
 
-/// Writes a family: what it is, and then its samples.
-fn family(
-    encoder: &mut DescriptorEncoder,
-    metric: Metric,
-    write: impl FnOnce(&mut Samples<'_>) -> fmt::Result,
-) -> fmt::Result {
-    let description = metric.description();
-    let kind = match description.kind {
-        Kind::Counter => MetricType::Counter,
-        Kind::Gauge => MetricType::Gauge,
-        Kind::Histogram => MetricType::Histogram,
-        Kind::Info => MetricType::Info,
-    };
-    let unit = Some(description.unit).filter(|unit| !unit.is_empty());
-    let unit = unit.map(|unit| Unit::Other(unit.to_owned()));
-    let help = description.help;
-    let encoder = encoder.encode_descriptor(metric.stem(), help, unit.as_ref(), kind)?;
-    write(&mut Samples { encoder, description })
-}
-
-/// Where the samples of a family go.
-struct Samples<'a> {
-    encoder: MetricEncoder<'a>,
-    description: &'static Description,
-}
-
-impl Samples<'_> {
-    /// Writes a sample with these values of the family's labels.
-    fn sample<const N: usize>(&mut self, values: [&str; N], value: Option<Value>) -> fmt::Result {
-        let Some(value) = value else { return Ok(()) };
-        let names = self.description.labels;
-        assert_eq!(names.len(), N, "{}", self.description.family);
-        let labels: [(&str, &str); N] = array::from_fn(|place| (names[place], values[place]));
-        let kind = self.description.kind;
-        match N {
-            _ if kind == Kind::Info => self.encoder.encode_info(&labels),
-            0 => write(&mut self.encoder, kind, value),
-            _ => write(&mut self.encoder.encode_family(&labels)?, kind, value),
-        }
-    }
-}
-
-fn write(encoder: &mut MetricEncoder<'_>, kind: Kind, value: Value) -> fmt::Result {
-    match (kind, value) {
-        (Kind::Counter, Value::Count(count)) => encoder.encode_counter(&count, NO_EXEMPLAR),
-        (Kind::Counter, Value::Real(sum)) => encoder.encode_counter(&sum, NO_EXEMPLAR),
-        (_, Value::Count(level)) => encoder.encode_gauge(&level),
-        (_, Value::Real(level)) => encoder.encode_gauge(&level),
-    }
+fn text_of<const N: usize>(labels: &[String; N]) -> [&str; N] {
+    labels.each_ref().map(String::as_str)
 }
 
 fn class_name(class: RingClass) -> &'static str {
@@ -228,5 +176,58 @@ fn class_name(class: RingClass) -> &'static str {
         RingClass::Small => "small",
         RingClass::Standard => "standard",
         RingClass::Jumbo => "jumbo",
+    }
+}
+
+/// Writes a family: what it is, and its samples, each with the values of the family's labels. One
+/// without samples is left out: not every parser can tell it from the next one.
+fn family<'a, const N: usize>(
+    encoder: &mut DescriptorEncoder,
+    metric: Metric,
+    samples: impl IntoIterator<Item = ([&'a str; N], Value<'a>)>,
+) -> fmt::Result {
+    let mut samples = samples.into_iter().peekable();
+    if samples.peek().is_none() {
+        return Ok(());
+    }
+    let Description { unit, kind, labels: names, help, .. } = *metric.description();
+    assert_eq!(names.len(), N, "{metric:?} has as many labels as are given");
+    let unit = (!unit.is_empty()).then(|| Unit::Other(unit.to_owned()));
+    let mut family =
+        encoder.encode_descriptor(metric.stem(), help, unit.as_ref(), type_of(kind))?;
+    samples.try_for_each(|(values, value)| {
+        let labels: [_; N] = array::from_fn(|place| (names[place], values[place]));
+        match N {
+            _ if kind == Kind::Info => family.encode_info(&labels),
+            0 => write(&mut family, kind, value),
+            _ => write(&mut family.encode_family(&labels)?, kind, value),
+        }
+    })
+}
+
+fn type_of(kind: Kind) -> MetricType {
+    match kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+        Kind::Histogram => MetricType::Histogram,
+        Kind::Info => MetricType::Info,
+    }
+}
+
+fn write(encoder: &mut MetricEncoder<'_>, kind: Kind, value: Value<'_>) -> fmt::Result {
+    match (kind, value) {
+        (Kind::Counter, Value::Count(count)) => encoder.encode_counter(&count, NO_EXEMPLAR),
+        (Kind::Counter, Value::Real(sum)) => encoder.encode_counter(&sum, NO_EXEMPLAR),
+        (_, Value::Sizes(counts, sum)) => {
+            let last = counts.len().saturating_sub(1);
+            let bound = |place: usize| match place {
+                place if place == last => f64::INFINITY,
+                place => ((2_u64 << place) - 1) as f64,
+            };
+            let buckets: Vec<_> = (0..).map(bound).zip(counts.iter().copied()).collect();
+            encoder.encode_histogram::<NoLabelSet>(sum as f64, counts.iter().sum(), &buckets, None)
+        }
+        (_, Value::Count(level)) => encoder.encode_gauge(&level),
+        (_, Value::Real(level)) => encoder.encode_gauge(&level),
     }
 }

@@ -9,19 +9,24 @@ use super::rows::{OutputRow, Overview, RuleRow, WorkerRow};
 
 /// What a sample says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value {
+pub(super) enum Value<'a> {
+    /// A number of things.
     Count(u64),
+    /// Any other number.
     Real(f64),
+    /// How many things there were of each size, at place `n` of 2^n to 2^(n+1) - 1, and the sum of
+    /// the sizes.
+    Sizes(&'a [u64], u64),
 }
 
-impl From<bool> for Value {
+impl From<bool> for Value<'_> {
     fn from(is_so: bool) -> Self {
         Self::Count(is_so.into())
     }
 }
 
 /// A metric and its number for one of the things that have it; `None` leaves the sample out.
-type Series<T> = (Metric, fn(&T) -> Option<Value>);
+type Series<T> = (Metric, fn(&T) -> Option<Value<'_>>);
 
 /// Of the daemon.
 pub(super) const DAEMON: &[Series<Overview>] = &[
@@ -46,7 +51,10 @@ pub(super) const WORKER: &[Series<WorkerRow>] = &[
     (Metric::WorkerCopies, |w| count(w.counters.copies)),
     (Metric::WorkerSent, |w| count(w.counters.sent)),
     (Metric::WorkerSentBytes, |w| count(w.counters.sent_bytes)),
-    (Metric::WorkerBatches, |w| count(w.counters.batches)),
+    (Metric::WorkerBatchSize, |w| {
+        let sizes = Some(&*w.batch_sizes).filter(|sizes| !sizes.is_empty());
+        sizes.map(|sizes| Value::Sizes(sizes, w.counters.frames_read))
+    }),
     (Metric::WorkerSends, |w| count(w.counters.sends)),
     (Metric::WorkerGsoRefused, |w| count(w.counters.gso_refused)),
     (Metric::WorkerWakeUps, |w| count(w.counters.wake_ups)),
@@ -80,6 +88,7 @@ pub(super) const RULE: &[Series<RuleRow>] = &[
     (Metric::RuleActive, |r| Some(r.is_active.into())),
     (Metric::RuleReceived, |r| count(r.packets)),
     (Metric::RuleReceivedBytes, |r| count(r.bytes)),
+    (Metric::RuleLastPacket, |r| r.last_packet_s.map(Value::Real)),
 ];
 
 /// Of each output, beside its errors.
@@ -90,6 +99,6 @@ pub(super) const OUTPUT: &[Series<OutputRow>] = &[
 ];
 
 #[expect(clippy::unnecessary_wraps, reason = "what a series gives")]
-fn count(number: u64) -> Option<Value> {
+fn count(number: u64) -> Option<Value<'static>> {
     Some(Value::Count(number))
 }

@@ -1,11 +1,12 @@
 //! Reads counters from a ledger, which its worker writes at the same time.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use mcr_api::control::CoreStats;
 use mcr_core::ids::IngressId;
-use mcr_core::ledger::{CoreCounter, OutputCounter, Record, RingCounter, RuleCounter};
-use mcr_core::ledger::{core, dropped, egress_error};
+use mcr_core::ledger::{CoreCounter, LastSeen, OutputCounter, Record, RingCounter, RuleCounter};
+use mcr_core::ledger::{batch_sizes, core, dropped, egress_error, seqlock};
 use mcr_core::rule_set::DeclaredRule;
 use mcr_core::verdict::{DropReason, EgressError};
 use mcr_sys::ledger::LedgerReader;
@@ -17,8 +18,18 @@ use crate::resources::ingress::RingPlace;
 pub(crate) struct RuleTally {
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
+    pub(crate) last_seen: Option<Seen>,
     /// In the order of the rule's outputs; may be fewer, where the rest counted nothing.
     pub(crate) outputs: Vec<OutputTally>,
+}
+
+/// The last datagram of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Seen {
+    /// In nanoseconds of the monotonic clock.
+    pub(crate) at: u64,
+    /// `None` where its writing was under way.
+    pub(crate) source: Option<SocketAddr>,
 }
 
 /// What an output has counted.
@@ -34,6 +45,7 @@ impl RuleTally {
     pub(crate) fn add(&mut self, other: &Self) {
         self.packets += other.packets;
         self.bytes += other.bytes;
+        self.last_seen = self.last_seen.max(other.last_seen);
         if self.outputs.len() < other.outputs.len() {
             self.outputs.resize(other.outputs.len(), OutputTally::default());
         }
@@ -62,6 +74,38 @@ pub(crate) struct RingTally([u64; RingCounter::COUNT]);
 impl RingTally {
     pub(crate) fn of(&self, counter: RingCounter) -> u64 {
         self.0[counter.index()]
+    }
+
+    /// The same, with what was counted before it for the same ring.
+    pub(crate) fn after(mut self, before: Option<&Self>) -> Self {
+        let counters = [
+            RingCounter::Exhausted,
+            RingCounter::Received,
+            RingCounter::KernelDrops,
+            RingCounter::FramesRead,
+        ];
+        for counter in counters {
+            self.0[counter.index()] += before.map_or(0, |before| before.of(counter));
+        }
+        self
+    }
+
+    /// The ring's reader is dead: the frames left in it are dropped with it.
+    pub(crate) fn close_account(&mut self) {
+        let read = self.of(RingCounter::FramesRead);
+        let received = self.of(RingCounter::Received).max(read);
+        self.0[RingCounter::Received.index()] = received;
+        self.0[RingCounter::KernelDrops.index()] = received - read;
+    }
+}
+
+/// Adds up place by place.
+pub(crate) fn add_each(sums: &mut Vec<u64>, counts: &[u64]) {
+    if sums.len() < counts.len() {
+        sums.resize(counts.len(), 0);
+    }
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count;
     }
 }
 
@@ -119,9 +163,9 @@ pub(crate) fn closed_ring(ledger: &LedgerReader, place: usize) -> RingTally {
 /// What a rule counted; `None` where the worker does not have it.
 pub(crate) fn rule(ledger: &LedgerReader, declared: &DeclaredRule) -> Option<RuleTally> {
     let (record, tag) = (Record::rule(declared.slot), declared.id.0);
-    let (packets, bytes) = tagged(ledger, record, tag, || {
+    let (packets, bytes, last_seen) = tagged(ledger, record, tag, || {
         let count = |counter| ledger.load(record.of_rule(counter));
-        (count(RuleCounter::Packets), count(RuleCounter::Bytes))
+        (count(RuleCounter::Packets), count(RuleCounter::Bytes), last_seen(ledger, record))
     })?;
     let outputs = declared.output_slots().map(|slot| {
         let record = Record::output(slot);
@@ -132,7 +176,25 @@ pub(crate) fn rule(ledger: &LedgerReader, declared: &DeclaredRule) -> Option<Rul
         })
     });
     let outputs = outputs.map(Option::unwrap_or_default).collect();
-    Some(RuleTally { packets, bytes, outputs })
+    Some(RuleTally { packets, bytes, last_seen, outputs })
+}
+
+fn last_seen(ledger: &LedgerReader, record: Record) -> Option<Seen> {
+    let at = ledger.load(record.of_last_seen(LastSeen::At));
+    let mut load = |word| ledger.load_acquire(word);
+    let sequence = record.of_last_seen(LastSeen::Sequence);
+    let source = seqlock::read(sequence, &mut load, |load| {
+        let note = |note| load(record.of_last_seen(note));
+        let high = u128::from(note(LastSeen::SourceHigh)) << 64;
+        let address = Ipv6Addr::from_bits(high | u128::from(note(LastSeen::SourceLow)));
+        SocketAddr::new(address.to_canonical(), note(LastSeen::SourcePort) as u16)
+    });
+    (at > 0).then(|| Seen { at, source: source.map(|(_, source)| source) })
+}
+
+/// The batches of a worker by their size.
+pub(crate) fn batches_by_size(ledger: &LedgerReader) -> Vec<u64> {
+    batch_sizes().map(|word| ledger.load(word)).collect()
 }
 
 /// The errors that occurred, by name.

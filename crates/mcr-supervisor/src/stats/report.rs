@@ -1,43 +1,56 @@
 //! The answer to `GetStats`: ledgers, what is retained, and rates, put together.
 
-use std::ops::Bound;
-
 use mcr_api::control::{
-    CoreReport, CoreStats, OutputStats, Rates, RingClass, RingStats, RuleStats, Stats,
+    CoreRates, CoreReport, CoreStats, OutputStats, RingClass, RingStats, RuleStats, Stats,
 };
-use mcr_core::ids::WorkerId;
+use mcr_core::ids::{RuleId, WorkerId};
 use mcr_core::ledger::RingCounter;
 use mcr_core::plan;
+use mcr_core::rule::Rule;
 use mcr_core::rule_set::DeclaredRule;
 use mcr_sys::ledger::LedgerReader;
 use mcr_sys::process::monotonic_ns;
 
-use super::reading::{self, OutputTally, RuleTally};
+use super::rates::{self, RuleRates};
+use super::reading::{self, OutputTally, RingTally, RuleTally};
 use super::retained::add_ring;
-use super::sampler::{Sampler, Samples};
-use crate::limits;
+use super::sampler::Sampler;
 use crate::resources::ingress::RingPlace;
 use crate::state::State;
+use crate::supervisor::Supervisor;
 use crate::workers::{Workers, mechanism};
 
-/// Where the counters of [`Rates`] stand in a sample of the totals, and those of a rule in one of
-/// its own.
-#[derive(Clone, Copy)]
-enum Place {
-    Received,
-    Matched,
-    Sent,
-    SentBytes,
-    Drops,
-    Errors,
-    KernelDrops,
+/// Which rules and rings to show.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Selected<'a> {
+    /// This rule only.
+    pub(crate) rule: Option<RuleId>,
+    /// What is on this interface only.
+    pub(crate) interface: Option<&'a str>,
 }
-const PACKETS: usize = 0;
-const BYTES: usize = 1;
-const FIRST_OUTPUT: usize = 2;
 
-/// Everything counted, and by how much it grows.
-pub(crate) fn stats(state: &State, workers: &Workers, sampler: &Sampler, started: u64) -> Stats {
+impl Selected<'_> {
+    fn takes_interface(&self, name: &str) -> bool {
+        self.interface.is_none_or(|selected| selected == name)
+    }
+
+    fn takes_rule(&self, rule: &Rule) -> bool {
+        let outputs = rule.outputs.iter().map(|output| &output.endpoint);
+        let mut endpoints = outputs.chain([&rule.input.endpoint]);
+        endpoints.any(|endpoint| self.takes_interface(endpoint.interface.as_str()))
+    }
+
+    fn rules<'s>(&self, state: &'s State) -> impl Iterator<Item = &'s DeclaredRule> {
+        let one = self.rule.and_then(|id| state.rules.get(id));
+        let all = self.rule.is_none().then(|| state.rules.iter());
+        let rules = one.into_iter().chain(all.into_iter().flatten());
+        rules.filter(|declared| self.takes_rule(&declared.rule))
+    }
+}
+
+/// What is counted, and by how much it grows.
+pub(crate) fn stats(supervisor: &Supervisor, selected: &Selected<'_>) -> Stats {
+    let Supervisor { state, workers, sampler, started, .. } = supervisor;
     let now = monotonic_ns();
     let cores: Vec<CoreReport> = workers
         .ledgers()
@@ -46,44 +59,21 @@ pub(crate) fn stats(state: &State, workers: &Workers, sampler: &Sampler, started
             core: core as u32,
             io: ledger.and_then(mechanism),
             counters: core_stats(state, worker, ledger),
+            batch_sizes: batch_sizes(state, worker, ledger),
+            rates: core_rates(sampler, worker, ledger, now),
         })
         .collect();
     let totals = sum(&cores);
-    let rules = state.rules.iter().map(|rule| rule_stats(rule, state, workers, sampler, now));
+    let rules = selected.rules(state).map(|rule| rule_stats(rule, supervisor, now));
     Stats {
-        uptime_s: now.saturating_sub(started) as f64 / 1e9,
-        rates: rates(&sampler.totals, &totals, now),
+        uptime_s: now.saturating_sub(*started) as f64 / 1e9,
+        rates: rates::of_totals(&sampler.totals, &totals, now),
         unaccounted: totals.unaccounted(),
         totals,
         cores,
-        rings: ring_stats(state, workers),
+        rings: ring_stats(supervisor, selected, now),
         rules: rules.collect(),
     }
-}
-
-/// Takes the next slice of the round of samples.
-pub(crate) fn sample(state: &State, workers: &Workers, sampler: &mut Sampler) {
-    let now = monotonic_ns();
-    let cursor = sampler.cursor();
-    if cursor.is_none() {
-        let totals = total_counters(&totals(state, workers));
-        let is_quiet = sampler.totals.are_all(&totals);
-        sampler.totals.push(now, totals);
-        if is_quiet {
-            return sampler.skip_round(now);
-        }
-    }
-    let after = cursor.map_or(Bound::Unbounded, Bound::Excluded);
-    let slice = state.rules.range((after, Bound::Unbounded)).take(limits::SAMPLED_AT_ONCE);
-    let mut last = None;
-    for declared in slice {
-        let tally = rule_tally(declared, state, workers);
-        let outputs = tally.outputs.iter().map(|output| output.sent);
-        let counters = [tally.packets, tally.bytes].into_iter().chain(outputs).collect();
-        sampler.rules.entry(declared.id).or_default().push(now, counters);
-        last = Some(declared.id);
-    }
-    sampler.advance(last);
 }
 
 /// What a rule counted in all workers, living and dead.
@@ -97,7 +87,8 @@ pub(crate) fn rule_tally(declared: &DeclaredRule, state: &State, workers: &Worke
     sum
 }
 
-fn totals(state: &State, workers: &Workers) -> CoreStats {
+/// What all cores counted.
+pub(super) fn core_totals(state: &State, workers: &Workers) -> CoreStats {
     let mut totals = reading::zero_stats();
     for (worker, _, ledger) in workers.ledgers() {
         totals.add(&core_stats(state, worker, ledger));
@@ -133,85 +124,94 @@ pub(crate) fn core_stats(
     sum
 }
 
-fn total_counters(totals: &CoreStats) -> Box<[u64]> {
-    // In the order of `Place`.
-    [
-        totals.received,
-        totals.matched,
-        totals.sent,
-        totals.sent_bytes,
-        totals.drops.values().sum(),
-        totals.errors.values().sum(),
-        totals.kernel_drops,
-    ]
-    .into()
-}
-
-fn rates(samples: &Samples, totals: &CoreStats, now: u64) -> Rates {
-    let counters = total_counters(totals);
-    let rate = |place: Place| {
-        let place = place as usize;
-        samples.per_second(place, now, 0, counters[place])
-    };
-    Rates {
-        received_per_s: rate(Place::Received),
-        matched_per_s: rate(Place::Matched),
-        sent_per_s: rate(Place::Sent),
-        sent_bits_per_s: 8.0 * rate(Place::SentBytes),
-        drops_per_s: rate(Place::Drops),
-        errors_per_s: rate(Place::Errors),
-        kernel_drops_per_s: rate(Place::KernelDrops),
-    }
-}
-
-fn rule_stats(
-    declared: &DeclaredRule,
+/// A worker's batches by their size, its dead processes' included.
+pub(crate) fn batch_sizes(
     state: &State,
-    workers: &Workers,
+    worker: WorkerId,
+    ledger: Option<&LedgerReader>,
+) -> Vec<u64> {
+    let mut sum = state.retained.batch_sizes(worker).to_vec();
+    reading::add_each(&mut sum, &ledger.map(reading::batches_by_size).unwrap_or_default());
+    sum
+}
+
+fn core_rates(
     sampler: &Sampler,
+    worker: WorkerId,
+    ledger: Option<&LedgerReader>,
     now: u64,
-) -> RuleStats {
+) -> CoreRates {
+    let history = sampler.cores.get(&worker);
+    let both = ledger.zip(history);
+    both.map(|(ledger, history)| rates::of_core(history, ledger, now)).unwrap_or_default()
+}
+
+fn rule_stats(declared: &DeclaredRule, supervisor: &Supervisor, now: u64) -> RuleStats {
+    let Supervisor { state, workers, sampler, .. } = supervisor;
     let tally = rule_tally(declared, state, workers);
-    let none = Samples::default();
-    let history = sampler.rules.get(&declared.id).unwrap_or(&none);
-    let per_second = |place, count| history.per_second(place, now, sampler.quiet_until, count);
+    let rates = RuleRates::new(sampler.rules.get(&declared.id), sampler.quiet_until, now);
     let outputs = declared.rule.outputs.iter().enumerate().map(|(place, output)| {
         let counted = tally.outputs.get(place).copied().unwrap_or_default();
         let OutputTally { sent, bytes, .. } = counted;
+        let [sent_per_s, bits_per_s, errors_per_s] = rates.output(place, &counted);
         OutputStats {
             to: output.endpoint.to_string(),
             sent,
             bytes,
-            sent_per_s: per_second(FIRST_OUTPUT + place, sent),
+            sent_per_s,
+            bits_per_s,
             errors: reading::named_errors(&counted),
+            errors_per_s,
             unreachable: state.unreachable.reports(output.endpoint.socket_address()),
         }
     });
+    let [packets_per_s, bits_per_s] = rates.matched(&tally);
+    let seen = tally.last_seen;
     RuleStats {
         id: declared.id.0,
         name: declared.rule.name.as_ref().map(ToString::to_string),
         input: declared.rule.input.to_string(),
+        state: state.rule_state(declared.id),
         packets: tally.packets,
         bytes: tally.bytes,
-        packets_per_s: per_second(PACKETS, tally.packets),
-        bits_per_s: 8.0 * per_second(BYTES, tally.bytes),
+        packets_per_s,
+        bits_per_s,
+        last_packet_age_ms: seen.map(|seen| now.saturating_sub(seen.at) / 1_000_000),
+        last_source: seen.and_then(|seen| seen.source).map(|source| source.to_string()),
         outputs: outputs.collect(),
     }
 }
 
-/// What every ring of every living worker has counted.
-pub(crate) fn ring_stats(state: &State, workers: &Workers) -> Vec<RingStats> {
+/// What the rings of living workers have counted, those of their dead predecessors included.
+pub(crate) fn ring_stats(
+    supervisor: &Supervisor,
+    selected: &Selected<'_>,
+    now: u64,
+) -> Vec<RingStats> {
+    let Supervisor { state, workers, sampler, .. } = supervisor;
     let rings = state.holdings.ingresses.rings();
+    let rings = rings.filter(|ring| selected.takes_interface(ring.key.interface.as_str()));
     let of_ring = |ring: &RingPlace| -> Vec<RingStats> {
         let ledgers = workers.ledgers().filter_map(|(worker, _, ledger)| Some((worker, ledger?)));
-        ledgers.filter_map(|(worker, ledger)| ring_stat(ring, worker, ledger)).collect()
+        let of_worker = |(worker, ledger)| {
+            let tally = reading::ring(ledger, ring)?;
+            let samples = sampler.rings.get(&(ring.id, worker));
+            let rates = samples.map(|samples| rates::of_ring(samples, &tally, now));
+            let before = state.retained.ring(worker, ring.id);
+            Some(ring_stat(ring, worker, &tally.after(before), rates.unwrap_or_default()))
+        };
+        ledgers.filter_map(of_worker).collect()
     };
     rings.flat_map(of_ring).collect()
 }
 
-fn ring_stat(ring: &RingPlace, worker: WorkerId, ledger: &LedgerReader) -> Option<RingStats> {
-    let tally = reading::ring(ledger, ring)?;
-    Some(RingStats {
+fn ring_stat(
+    ring: &RingPlace,
+    worker: WorkerId,
+    tally: &RingTally,
+    [received_per_s, kernel_drops_per_s]: [f64; 2],
+) -> RingStats {
+    RingStats {
         worker: worker.0,
         interface: ring.key.interface.to_string(),
         class: match ring.key.class {
@@ -227,5 +227,7 @@ fn ring_stat(ring: &RingPlace, worker: WorkerId, ledger: &LedgerReader) -> Optio
         received: tally.of(RingCounter::Received),
         kernel_drops: tally.of(RingCounter::KernelDrops),
         frames_read: tally.of(RingCounter::FramesRead),
-    })
+        received_per_s,
+        kernel_drops_per_s,
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use mcr_core::ids::RuleId;
+use mcr_core::ids::{IngressId, RuleId, WorkerId};
 
 use crate::limits;
 
@@ -58,6 +58,8 @@ impl Samples {
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     pub(crate) totals: Samples,
+    pub(crate) cores: HashMap<WorkerId, Samples>,
+    pub(crate) rings: HashMap<(IngressId, WorkerId), Samples>,
     pub(crate) rules: HashMap<RuleId, Samples>,
     /// The last round in which the rules were not looked at, because no total had moved for as long
     /// as samples are kept.

@@ -7,12 +7,17 @@ fn batch(datagrams: &[(u32, u32)]) -> (Batch, Vec<Range<usize>>) {
     let mut batch = Batch::new();
     let mut start = 0;
     for &(rule, bytes) in datagrams {
-        batch.push(RuleSlot(rule), start..start + bytes as usize, 1);
+        let payload = start..start + bytes as usize;
+        batch.push(Matched { rule: RuleSlot(rule), payload, frame: start as u32 }, 1);
         start += bytes as usize;
     }
     let mut list = vec![0..0; datagrams.len()];
     batch.arrange(|place, payload| list[place] = payload);
     (batch, list)
+}
+
+fn matched(rule: u32) -> Matched {
+    Matched { rule: RuleSlot(rule), payload: 0..10, frame: 0 }
 }
 
 /// The bytes of a run's `n`th payload.
@@ -64,11 +69,11 @@ fn a_batch_has_room_for_any_one_frame_and_for_no_more_than_it_holds() {
     use mcr_core::limits::{DATAGRAMS_IN_A_FRAME, OUTPUTS_PER_RULE};
     let mut batch = Batch::new();
     assert!(batch.has_room_for(DATAGRAMS_IN_A_FRAME, OUTPUTS_PER_RULE));
-    batch.push(RuleSlot(0), 0..10, OUTPUTS_PER_RULE);
+    batch.push(matched(0), OUTPUTS_PER_RULE);
     assert!(!batch.has_room_for(DATAGRAMS_IN_A_FRAME, OUTPUTS_PER_RULE));
     let mut pushed = 1;
     while batch.has_room_for(1, 1) {
-        batch.push(RuleSlot(1), 0..10, 1);
+        batch.push(matched(1), 1);
         pushed += 1;
     }
     assert_eq!(pushed, limits::DATAGRAMS_AT_ONCE);

@@ -146,7 +146,7 @@ fn relays_without_allocating(mut mechanism: impl Mechanism) {
     for round in 1..=3 {
         let sent = round * send_all_kinds();
         let before = allocations();
-        while bench.plane.turn(&mut mechanism, &bench.log) {}
+        while bench.plane.turn(0, &mut mechanism, &bench.log) {}
         assert_eq!(allocations(), before, "round {round}");
         // Of both kinds of super-frame each rule got ten; 20 of 100 single ones are unwanted.
         let (wide, narrow) = (round * (20 + 20), round * (60 + 20));

@@ -1,7 +1,7 @@
 use std::os::unix::net::UnixListener;
 use std::thread::{self, JoinHandle};
 
-use mcr_api::control::RuleReference;
+use mcr_api::control::{RuleReference, Selection};
 use serde_json::json;
 
 use super::*;
@@ -78,13 +78,13 @@ fn what_is_no_answer_is_told_apart() {
 fn no_daemon_is_one_clear_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("control.sock");
-    let missing = ask(&path, Command::GetStats {}).unwrap_err();
+    let missing = ask(&path, Command::GetStats(Selection::default())).unwrap_err();
     assert_eq!(missing.exit_code(), ExitCode::Unavailable);
     let expected = format!("no mcrd listens on {}", path.display());
     assert_eq!(missing.to_string(), expected);
     // What a killed daemon leaves behind.
     drop(UnixListener::bind(&path).unwrap());
-    let stale = ask(&path, Command::GetStats {}).unwrap_err();
+    let stale = ask(&path, Command::GetStats(Selection::default())).unwrap_err();
     assert!(matches!(stale, ClientError::NobodyListens(..)), "{stale}");
 }
 
@@ -94,6 +94,6 @@ fn a_silent_daemon_is_not_waited_for_forever() {
     let path = directory.path().join("control.sock");
     let _listener = UnixListener::bind(&path).unwrap();
     let wait = Duration::from_millis(50);
-    let error = ask_within(&path, Command::GetStats {}, wait).unwrap_err();
+    let error = ask_within(&path, Command::GetStats(Selection::default()), wait).unwrap_err();
     assert!(matches!(error, ClientError::Silent(_)), "{error}");
 }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use mcr_api::control::{Command, Request, Version};
+use mcr_api::control::{Command, Request, Selection, Version};
 use mcr_api::limits::MAX_REQUEST_BYTES;
 use mcr_lab::daemon::Daemon;
 use mcr_lab::generator::Generator;
@@ -153,7 +153,7 @@ fn answers_come_in_order() -> Result<()> {
     let mut client = Client::connect(&daemon)?;
     // The slow to answer among the quick.
     let command = |id: u64| match id % 3 {
-        0 => Command::GetStats {},
+        0 => Command::GetStats(Selection::default()),
         1 => Command::GetVersion {},
         _ => Command::ListRules {},
     };

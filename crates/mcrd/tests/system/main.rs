@@ -28,6 +28,7 @@ mod reload;
 mod rules;
 mod service_manager;
 mod startup;
+mod statistics;
 mod steering;
 mod variant;
 
@@ -59,5 +60,6 @@ fn main() -> ExitCode {
     suite = outage::trials(suite);
     suite = rules::trials(suite);
     suite = startup::trials(suite);
+    suite = statistics::trials(suite);
     suite.run()
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use mcr_api::control::{Command, Mechanism, Stats, WorkerStatus, Workers};
+use mcr_api::control::{Command, Mechanism, Selection, Stats, WorkerStatus, Workers};
 use tempfile::TempDir;
 
 use crate::bench::bed::Bed;
@@ -105,7 +105,7 @@ impl Mcr {
     pub(super) fn work(&self) -> Result<Work> {
         let mut work = Work::default();
         for daemon in &self.daemons {
-            let totals = daemon.ask::<Stats>(&Command::GetStats {})?.totals;
+            let totals = daemon.ask::<Stats>(&Command::GetStats(Selection::default()))?.totals;
             work = Work {
                 sent: totals.sent,
                 system_calls: work.system_calls + totals.system_calls,

@@ -59,6 +59,7 @@ fn worker(worker: u32, heartbeat_age_ms: Option<u64>) -> WorkerRow {
         repairs: counted(119),
         commands_lost: counted(120),
         counters,
+        batch_sizes: vec![5, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
     }
 }
 
@@ -75,6 +76,7 @@ fn ring(interface: &str, class: RingClass) -> RingStats {
         received: 1_020,
         kernel_drops: 21,
         frames_read: 999,
+        ..RingStats::default()
     }
 }
 
@@ -97,6 +99,7 @@ pub(in super::super) fn rule_row(id: u64, outputs: usize) -> RuleRow {
         is_active: true,
         packets: 80 + id,
         bytes: 8_000 + id,
+        last_packet_s: Some(1_800_000_000.25),
         outputs: vec![OutputRow { tally, unreachable: id }; outputs],
     }
 }
