@@ -22,6 +22,7 @@ mod limits;
 mod load;
 mod losses;
 mod membership;
+mod metrics;
 mod network;
 mod outage;
 mod reload;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     suite = lifecycle::trials(suite);
     suite = ending::trials(suite);
     suite = service_manager::trials(suite);
+    suite = metrics::trials(suite);
     suite = faults::trials(suite);
     suite = outage::trials(suite);
     suite = rules::trials(suite);
