@@ -98,7 +98,7 @@ metrics! {
     Rules = Gauge "mcr_rules" "" &["state"],
         "Rules that can relay (active) and that wait for an interface or a socket (pending).";
     SeriesOmitted = Gauge "mcr_metrics_series_omitted" "" NONE,
-        "Series of rings, rules and outputs left out here, beyond max_series.";
+        "Series of rings, rules and outputs left out here, beyond their limit.";
     ConnectionsDropped = Counter "mcr_metrics_connections_dropped" "" NONE,
         "Connections to this exporter closed early, to make room for newer ones.";
 

@@ -37,9 +37,10 @@ pub(crate) fn of_start(error: &StartError) -> Failure {
         }
         StartError::TooManyWorkers { .. } => ExitCode::Usage,
         StartError::Permission(_) => ExitCode::NoPerm,
-        StartError::Live(_) | StartError::Workers(_) => ExitCode::Unavailable,
+        StartError::Live(_) | StartError::Workers(_) | StartError::MetricsAddress { .. } => {
+            ExitCode::Unavailable
+        }
         StartError::ControlPath(_) => ExitCode::CantCreat,
-        StartError::MetricsAddress { .. } => ExitCode::Unavailable,
         StartError::System { .. } => ExitCode::OsErr,
     };
     Failure::new(code, error)

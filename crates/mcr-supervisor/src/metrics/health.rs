@@ -48,11 +48,12 @@ impl Health {
         if self.is_ready() {
             return "ready\n".into();
         }
-        let mut page: String = self.lacks.iter().map(|lack| format!("{lack}\n")).collect();
-        if self.more > 0 {
-            page.push_str(&format!("and {} more\n", self.more));
+        if self.lacks.is_empty() {
+            return "no worker shows a sign of life\n".into();
         }
-        if page.is_empty() { "no worker shows a sign of life\n".into() } else { page }
+        let more = (self.more > 0).then(|| format!("and {} more", self.more));
+        let lines: Vec<&str> = self.lacks.iter().chain(&more).map(String::as_str).collect();
+        lines.join("\n") + "\n"
     }
 }
 

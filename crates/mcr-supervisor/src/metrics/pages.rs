@@ -113,16 +113,53 @@ async fn fresh<T: Clone>(
     patience: Duration,
     make: impl AsyncFnOnce() -> Option<T>,
 ) -> Option<T> {
-    let making = async {
+    let outcome = async {
         // Who comes meanwhile waits here, and takes what was made for the first.
-        let mut made = place.lock().await;
-        if let Some(made) = made.as_ref().filter(|made| made.at.elapsed() < limits::PAGE_AGE) {
+        let mut latest = place.lock().await;
+        if let Some(made) = latest.as_ref().filter(|made| made.at.elapsed() < limits::PAGE_AGE) {
             return Some(made.what.clone());
         }
-        *made = None;
+        *latest = None;
         let what = make().await?;
-        *made = Some(Made { what: what.clone(), at: Instant::now() });
+        *latest = Some(Made { what: what.clone(), at: Instant::now() });
         Some(what)
     };
-    timeout(patience, making).await.ok().flatten()
+    timeout(patience, outcome).await.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::pending;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn who_comes_meanwhile_takes_what_the_first_was_made() {
+        let (place, times) = (Mutex::default(), Cell::new(0));
+        let make = async || {
+            tokio::task::yield_now().await;
+            times.set(times.get() + 1);
+            Some(times.get())
+        };
+        let all = tokio::join!(
+            fresh(&place, PATIENCE, make),
+            fresh(&place, PATIENCE, make),
+            fresh(&place, PATIENCE, make),
+        );
+        assert_eq!(all, (Some(1), Some(1), Some(1)));
+        tokio::time::sleep(limits::PAGE_AGE).await;
+        assert_eq!(fresh(&place, PATIENCE, make).await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn what_is_never_made_is_waited_for_only_so_long() {
+        let place = Mutex::<Option<Made<u8>>>::default();
+        let patience = Duration::from_millis(10);
+        assert_eq!(fresh(&place, patience, async || pending().await).await, None);
+        assert_eq!(fresh(&place, PATIENCE, async || None).await, None);
+        assert_eq!(fresh(&place, PATIENCE, async || Some(7)).await, Some(7));
+    }
 }

@@ -65,8 +65,11 @@ pub(super) const WORKER: &[Series<WorkerRow>] = &[
     (Metric::WorkerLogRecordsDropped, |w| count(w.counters.log_records_dropped)),
 ];
 
+/// A metric and its numbers by reason.
+type ByReason<T> = (Metric, fn(&T) -> &BTreeMap<String, u64>);
+
 /// Of each worker, by reason.
-pub(super) const WORKER_BY_REASON: &[(Metric, fn(&CoreStats) -> &BTreeMap<String, u64>)] = &[
+pub(super) const WORKER_BY_REASON: &[ByReason<CoreStats>] = &[
     (Metric::WorkerDrops, |counters| &counters.drops),
     (Metric::WorkerEgressErrors, |counters| &counters.errors),
 ];
