@@ -8,6 +8,7 @@ mod response;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use crate::worker::launch::Mechanism;
 pub use mcr_core::steering::Steering;
@@ -22,6 +23,10 @@ pub use response::Response;
 pub use stats::{
     CoreRates, CoreReport, CoreStats, OutputStats, Rates, RingClass, RingStats, RuleStats, Stats,
     Unaccounted,
+};
+pub use trace::{
+    TraceCursor, TraceEvent, TraceOrder, TraceReading, TraceStep, TraceSubject, Traces,
+    TracesEnded, Tracing,
 };
 
 /// Rises with every change that an old client or daemon would misunderstand.

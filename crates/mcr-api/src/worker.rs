@@ -9,14 +9,17 @@ pub mod launch;
 mod route;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod wire;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use mcr_core::endpoint::InterfaceName;
 use mcr_core::ids::{EgressId, IfIndex, IngressId, RuleId, RuleSlot};
 use mcr_core::interfaces::LinkLayer;
 use mcr_core::route::{Route, StateHash};
+use mcr_core::trace::Subject;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_MESSAGE_BYTES;
@@ -95,6 +98,14 @@ pub enum WorkerCommand {
         #[serde(with = "wire::StateHashDef")]
         hash: StateHash,
     },
+    /// Trace by exactly these orders from now on. An order that is in force already goes on.
+    SetTraces {
+        /// What the worker's ledger says once it does.
+        revision: u64,
+        /// The orders, at most `mcr_core::limits::TRACES`, each at a place of its own.
+        #[serde(deserialize_with = "trace::at_most_all")]
+        orders: Vec<TraceOrder>,
+    },
     /// Let log records of this level and above through.
     SetLogLevel {
         /// The level.
@@ -102,6 +113,24 @@ pub enum WorkerCommand {
     },
     /// Finish what is in flight and exit.
     Stop,
+}
+
+/// What to trace, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceOrder {
+    /// Which; never used again.
+    pub id: u64,
+    /// Where the ledger counts the datagrams traced, below `mcr_core::limits::TRACES`.
+    #[serde(deserialize_with = "trace::place")]
+    pub place: usize,
+    /// What.
+    #[serde(with = "trace::SubjectDef")]
+    pub subject: Subject,
+    /// The first datagram of so many, again and again.
+    pub one_in: NonZeroU32,
+    /// Not more of them than this.
+    pub datagrams: u64,
 }
 
 /// A packet socket with its receive ring.

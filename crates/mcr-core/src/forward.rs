@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::ops::Range;
 
-use crate::ids::IfIndex;
+use crate::ids::{IfIndex, RuleSlot};
 use crate::interfaces::LinkLayer;
 use crate::limits;
 use crate::route::RouteKey;
@@ -73,8 +73,18 @@ impl Frame<'_> {
     /// Who sent its datagram; `None` where it holds none.
     #[inline]
     pub fn source(&self) -> Option<SocketAddr> {
+        self.ends().map(|[source, _]| source)
+    }
+
+    /// Who sent its datagram, and to whom; `None` where it holds none.
+    #[inline]
+    pub fn ends(&self) -> Option<[SocketAddr; 2]> {
         let datagram = Datagram::parse(self.link, self.bytes).ok()?;
-        Some(SocketAddr::new(datagram.source, datagram.udp.source_port()))
+        let (source, destination) = (datagram.source, datagram.destination);
+        Some([
+            SocketAddr::new(source, datagram.udp.source_port()),
+            SocketAddr::new(destination, datagram.udp.destination_port()),
+        ])
     }
 
     /// How many datagrams are lost when this frame is dropped. Not for the frames that go well:
@@ -129,12 +139,7 @@ fn decide(table: &ForwardingTable, frame: &Frame<'_>) -> Result<Verdict, DropRea
         return Err(DropReason::WrongVlan);
     }
     let datagram = Datagram::parse(frame.link, frame.bytes)?;
-    let key = RouteKey {
-        ifindex: frame.ifindex,
-        address: datagram.destination,
-        port: datagram.udp.destination_port(),
-    };
-    let rule = table.lookup(&key, datagram.source).ok_or(DropReason::NoRule)?;
+    let rule = table.lookup(&key(frame, &datagram), datagram.source).ok_or(DropReason::NoRule)?;
     if table.is_own(datagram.source, datagram.udp.source_port()) {
         return Err(DropReason::Own);
     }
@@ -143,6 +148,23 @@ fn decide(table: &ForwardingTable, frame: &Frame<'_>) -> Result<Verdict, DropRea
         return Err(DropReason::Coalesced);
     }
     Ok(Verdict::Forward { rule, payload: datagram.payload })
+}
+
+/// Whose a frame is that is not forwarded: the rule that wants its destination and source, whatever
+/// else is wrong with it; `None` where no rule does, or where it names none. For traces.
+#[cold]
+pub fn claimant(table: &ForwardingTable, frame: &Frame<'_>) -> Option<RuleSlot> {
+    let datagram = Datagram::parse(frame.link, frame.bytes).ok()?;
+    table.lookup(&key(frame, &datagram), datagram.source)
+}
+
+#[inline]
+fn key(frame: &Frame<'_>, datagram: &Datagram<'_>) -> RouteKey {
+    RouteKey {
+        ifindex: frame.ifindex,
+        address: datagram.destination,
+        port: datagram.udp.destination_port(),
+    }
 }
 
 /// A super-frame has the checksum field of one datagram for all of its own: whoever merged them

@@ -12,11 +12,12 @@ pub mod seqlock;
 use crate::ids::{OutputSlot, RuleSlot};
 use crate::limits;
 use crate::route::{Position, StateHash};
+use crate::trace;
 use crate::verdict::{DropReason, EgressError, counted};
 
 /// Changes with every change of this layout: a worker never writes one that its supervisor reads
 /// otherwise.
-pub const VERSION: u64 = 4;
+pub const VERSION: u64 = 5;
 
 counted! {
     /// What a worker says of itself.
@@ -27,6 +28,8 @@ counted! {
         Generation = "generation", "The last generation of the rule set that was applied whole.";
         Hash = "hash", "The hash of the routes and sockets held.";
         Routes = "routes", "How many routes are held.";
+        Traces = "traces", "The revision of the trace orders in force.";
+        TraceEvents = "trace_events", "Trace events ever written.";
     }
 }
 
@@ -112,8 +115,12 @@ const RULE_WORDS: usize = lines(1 + RuleCounter::COUNT + LastSeen::COUNT);
 const OUTPUTS: usize = RULES + limits::RULES * RULE_WORDS;
 const OUTPUT_WORDS: usize = lines(1 + OutputCounter::COUNT + EgressError::COUNT);
 
+const TRACED: usize = OUTPUTS + limits::OUTPUTS * OUTPUT_WORDS;
+const EVENTS: usize = TRACED + lines(limits::TRACES);
+const EVENT_WORDS: usize = lines(1 + trace::EVENT_WORDS);
+
 /// Words of the whole ledger. Only the pages in use take memory.
-pub const WORDS: usize = OUTPUTS + limits::OUTPUTS * OUTPUT_WORDS;
+pub const WORDS: usize = EVENTS + limits::TRACE_EVENTS * EVENT_WORDS;
 
 /// The word of a header field.
 pub const fn header(field: Header) -> usize {
@@ -149,6 +156,21 @@ pub const fn batch_size(frames: usize) -> usize {
 /// The words of all batch sizes, the smallest first.
 pub const fn batch_sizes() -> std::ops::Range<usize> {
     BATCH_SIZES..BATCH_SIZES + limits::BATCH_SIZES
+}
+
+/// The word that counts the datagrams traced for the order at a place.
+///
+/// # Panics
+/// At a place that is not below [`limits::TRACES`].
+pub const fn traced(place: usize) -> usize {
+    assert!(place < limits::TRACES, "the supervisor gives no higher place");
+    TRACED + place
+}
+
+/// Where the trace event of that number stands: its sequence word (see [`seqlock`]), behind which
+/// its own words follow. As many as [`limits::TRACE_EVENTS`] have a place at a time.
+pub const fn trace_event(number: u64) -> usize {
+    EVENTS + (number % limits::TRACE_EVENTS as u64) as usize * EVENT_WORDS
 }
 
 /// Writes down what a worker holds; `store` is given a word and its value, and stores with release
@@ -261,6 +283,10 @@ mod tests {
         words.extend(DropReason::ALL.iter().map(|&r| dropped(r)));
         words.extend(EgressError::ALL.iter().map(|&e| egress_error(e)));
         words.extend(batch_sizes());
+        words.extend((0..limits::TRACES).map(traced));
+        for number in [0, 1, limits::TRACE_EVENTS as u64 - 1] {
+            words.extend(trace_event(number)..=trace_event(number) + trace::EVENT_WORDS);
+        }
         for place in [0, 1, limits::INGRESSES - 1] {
             let record = Record::ring(place);
             words.push(record.tag());

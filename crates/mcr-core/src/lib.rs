@@ -22,5 +22,6 @@ pub mod rule_set;
 pub mod slots;
 pub mod steering;
 pub mod table;
+pub mod trace;
 pub mod verdict;
 pub mod wire;

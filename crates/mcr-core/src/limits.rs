@@ -77,3 +77,11 @@ pub const FILTER_PORTS: usize = 8 - 3 - 1;
 /// Sizes of batches that are told apart, each up to twice the one before it: up to that of 2,047
 /// frames, and those of the 2,048 that a batch may have.
 pub const BATCH_SIZES: usize = 11 + 1;
+
+/// Traces at once: more than one operator follows, and few enough to be gone through for each
+/// datagram while there is any.
+pub const TRACES: usize = 16;
+
+/// Trace events that each worker's ledger keeps: the lives of a thousand datagrams with one output
+/// (received, decided, handed, sent), in under a MiB.
+pub const TRACE_EVENTS: usize = 4 * 1_024;

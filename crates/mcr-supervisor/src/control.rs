@@ -4,6 +4,7 @@ mod commands;
 mod connection;
 mod server;
 mod socket;
+mod traces;
 
 use std::sync::Arc;
 use std::time::Instant;

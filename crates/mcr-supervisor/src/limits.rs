@@ -184,3 +184,6 @@ pub(crate) const SCRAPE_WAIT: Duration = Duration::from_secs(10);
 
 /// Bytes of a request's header: many times what Prometheus sends, and the least that hyper takes.
 pub(crate) const REQUEST_BYTES: usize = 8 * 1024;
+
+/// Trace events of one worker in an answer: all that its ledger keeps.
+pub(crate) const TRACE_EVENTS_AT_ONCE: u64 = mcr_core::limits::TRACE_EVENTS as u64;

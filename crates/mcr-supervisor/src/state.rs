@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mcr_api::control::{RuleReference, RuleState, RuleStatus};
+use mcr_api::control::{ErrorBody, ErrorCode, RuleReference, RuleState, RuleStatus};
 use mcr_core::ids::RuleId;
 use mcr_core::interfaces::Interfaces;
 use mcr_core::plan::{Demand, Desired, Resource};
@@ -61,12 +61,16 @@ impl State {
         }
     }
 
-    /// The rule that a client means, if there is one.
-    pub(crate) fn rule(&self, reference: &RuleReference) -> Option<&DeclaredRule> {
-        match reference {
+    /// The rule that a client means.
+    pub(crate) fn rule(&self, reference: &RuleReference) -> Result<&DeclaredRule, ErrorBody> {
+        let rule = match reference {
             RuleReference::Id(id) => self.rules.get(RuleId(*id)),
-            RuleReference::Name(name) => self.rules.by_name(&name.parse().ok()?),
-        }
+            RuleReference::Name(name) => {
+                name.parse().ok().and_then(|name| self.rules.by_name(&name))
+            }
+        };
+        let cause = || format!("there is no rule {reference}");
+        rule.ok_or_else(|| ErrorBody::new(ErrorCode::NotFound, cause()))
     }
 
     /// A rule and how it is, for `ListRules`.

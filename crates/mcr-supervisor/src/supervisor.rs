@@ -19,6 +19,7 @@ use crate::settings::StartError;
 use crate::state::State;
 use crate::stats::rates;
 use crate::stats::sampler::Sampler;
+use crate::traces::Traces;
 use crate::workers::{StartProgress, Workers};
 
 /// The state, the workers, and what comes in.
@@ -27,6 +28,7 @@ pub(crate) struct Supervisor {
     pub(crate) state: State,
     pub(crate) workers: Workers,
     pub(crate) sampler: Sampler,
+    pub(crate) traces: Traces,
     /// When the daemon started, in nanoseconds of the monotonic clock.
     pub(crate) started: u64,
     pub(crate) log: Log,
@@ -56,6 +58,7 @@ impl Supervisor {
             state,
             workers,
             sampler: Sampler::default(),
+            traces: Traces::default(),
             started: monotonic_ns(),
             log,
             configuration,
@@ -193,8 +196,18 @@ impl Supervisor {
         state.retry(workers);
         state.settle_rings(workers);
         state.holdings.ingresses.refresh_filters();
+        self.carry_traces_out();
         self.log.report_dropped();
         self.tell_service_manager();
+    }
+
+    /// Has the workers, and the kernel's filters, trace what is to be traced now.
+    pub(crate) fn carry_traces_out(&mut self) {
+        let Self { state, workers, traces, .. } = self;
+        let ledgers: Vec<_> = workers.ledgers().filter_map(|(_, _, ledger)| ledger).collect();
+        traces.refresh(&state.rules, &state.interfaces, &ledgers);
+        state.holdings.ingresses.let_strangers_in(&traces.strangers());
+        workers.set_traces(traces, &state.holdings);
     }
 
     /// Reads the configuration file again; `asker` is answered when it is carried out.

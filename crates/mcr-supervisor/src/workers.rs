@@ -25,6 +25,7 @@ use crate::event::Event;
 use crate::holdings::{Change, Holdings};
 use crate::limits;
 use crate::settings::Settings;
+use crate::traces::{Source, Traces};
 use process::{Launcher, Process};
 use worker::{Link, Live, Worker};
 
@@ -191,6 +192,25 @@ impl Workers {
         self.places.iter().map(|worker| {
             let ledger = worker.live.as_ref().map(|live| &*live.process.ledger);
             (worker.id, worker.core, ledger)
+        })
+    }
+
+    /// Has the workers trace as they are to, those that do not yet.
+    pub(crate) fn set_traces(&self, traces: &Traces, holdings: &Holdings) {
+        let processes = self.places.iter().filter_map(|w| Some(&w.live.as_ref()?.process));
+        for process in processes {
+            if process.is_up() && !traces.are_in_force(&process.ledger) {
+                // Full: at the next tick.
+                _ = process.send(&holdings.encode(traces.command()), None);
+            }
+        }
+    }
+
+    /// Every process, for its trace events.
+    pub(crate) fn trace_sources(&self) -> impl Iterator<Item = Source<'_>> {
+        self.places.iter().filter_map(|worker| {
+            let Process { incarnation, ledger, .. } = &worker.live.as_ref()?.process;
+            Some(Source { worker: worker.id, incarnation: *incarnation, ledger })
         })
     }
 

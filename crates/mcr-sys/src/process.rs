@@ -157,10 +157,20 @@ pub fn ignore_termination_signals() -> io::Result<()> {
 /// Nanoseconds on the monotonic clock, the same in all processes of this host
 /// (`CLOCK_MONOTONIC`, read without a system call).
 pub fn monotonic_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// Nanoseconds since 1970, as the host's clock is set (`CLOCK_REALTIME`, read without a system
+/// call).
+pub fn realtime_ns() -> u64 {
+    clock_ns(libc::CLOCK_REALTIME)
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes one timespec, which is exclusively borrowed. It cannot fail: the
-    // clock exists on every Linux and the pointer is good.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    // SAFETY: the kernel writes one timespec, which is exclusively borrowed. It cannot fail: both
+    // clocks exist on every Linux and the pointer is good.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 

@@ -59,6 +59,8 @@ pub struct RingFrame<'r> {
     pub offset: usize,
     /// The frame's length as received; more than `bytes` holds where the slot was too small.
     pub original_len: u32,
+    /// When the kernel received it, in nanoseconds since 1970 (`CLOCK_REALTIME`).
+    pub received_ns: u64,
     /// What is known of its UDP checksum.
     pub checksum: Checksum,
     /// Whether the tag of a VLAN was taken off the frame and stands beside it. A priority tag, of
@@ -133,11 +135,15 @@ impl RxRing {
         let header = self.memory.header(slot);
         let (first, captured) = (usize::from(header.tp_mac), header.tp_snaplen as usize);
         let original_len = header.tp_len;
+        let received_ns = u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec);
         let vlan_tagged =
             status & libc::TP_STATUS_VLAN_VALID != 0 && header.tp_vlan_tci & VLAN_ID != 0;
         if status & libc::TP_STATUS_COPY != 0 {
             match self.copies.of_slot(slot, self.socket.as_fd()) {
-                Look::Here(long) => return Some(self.long_frame(&long, vlan_tagged)),
+                Look::Here(long) => {
+                    let frame = self.long_frame(&long);
+                    return Some(RingFrame { received_ns, vlan_tagged, ..frame });
+                }
                 Look::NoRoom => return None,
                 // Its beginning, in the slot, is what there is.
                 Look::Missing => {}
@@ -151,25 +157,28 @@ impl RxRing {
             bytes,
             offset,
             original_len,
+            received_ns,
             checksum: checksum(status),
             vlan_tagged,
             coalescing: if tcp { Coalescing::Unknown } else { coalescing(vnet_header(before)) },
         })
     }
 
-    fn long_frame(&self, long: &LongFrame, vlan_tagged: bool) -> RingFrame<'_> {
+    /// As far as it is not its slot that tells.
+    fn long_frame(&self, long: &LongFrame) -> RingFrame<'_> {
         let (before, rest) = self.copies.memory().split_at(long.place.start);
         let vnet_header = vnet_header(before);
         RingFrame {
             bytes: &rest[..long.place.len()],
             offset: self.memory.bytes_mapped() + long.place.start,
             original_len: long.original_len,
+            received_ns: 0,
             checksum: match vnet_header[VNET_FLAGS] {
                 flags if flags & NEEDS_CHECKSUM != 0 => Checksum::NotFilledIn,
                 flags if flags & DATA_VALID != 0 => Checksum::Valid,
                 _ => Checksum::Unverified,
             },
-            vlan_tagged,
+            vlan_tagged: false,
             coalescing: coalescing(vnet_header),
         }
     }

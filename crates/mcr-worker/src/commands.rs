@@ -153,6 +153,10 @@ impl Commands {
                 .sync_committed(Position { generation, hash })
                 .then_some(())
                 .ok_or_else(|| "a synchronisation came incomplete".into()),
+            WorkerCommand::SetTraces { revision, orders } => {
+                plane.tracer.set(revision, orders, &plane.counters);
+                Ok(())
+            }
             WorkerCommand::SetLogLevel { level } => {
                 log.set_level(level);
                 Ok(())
@@ -260,6 +264,7 @@ fn changes_state(command: &WorkerCommand) -> bool {
         WorkerCommand::SyncBegin
         | WorkerCommand::SyncRules { .. }
         | WorkerCommand::SyncCommit { .. }
+        | WorkerCommand::SetTraces { .. }
         | WorkerCommand::SetLogLevel { .. }
         | WorkerCommand::Stop => false,
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use mcr_core::ledger::{self, CoreCounter, Header, LastSeen, Record, seqlock};
 use mcr_core::route::Position;
+use mcr_core::trace::Event;
 use mcr_core::verdict::{DropReason, EgressError};
 use mcr_sys::ledger::LedgerWriter;
 
@@ -76,6 +77,20 @@ impl Counters {
                 store(word, value);
             }
         });
+    }
+
+    /// Writes a trace event over the oldest one.
+    pub(crate) fn event(&self, event: &Event) {
+        let next = ledger::header(Header::TraceEvents);
+        let number = self.0[next].load(Ordering::Relaxed);
+        let sequence = ledger::trace_event(number);
+        let mut store = |word: usize, value| self.0[word].store(value, Ordering::Release);
+        seqlock::write(sequence, number, &mut store, |store| {
+            for (word, value) in (sequence + 1..).zip(event.to_words()) {
+                store(word, value);
+            }
+        });
+        store(next, number + 1);
     }
 
     /// Takes a record into use for the thing of that tag, with zero counters; one that is that

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::log::Log;
 use crate::mechanism::Mechanism;
 use crate::routes::Routes;
+use crate::trace::{Arrival, Tracer};
 use crate::transmit::{Sources, Transmitter};
 
 /// All that a datagram meets on its way.
@@ -23,6 +24,7 @@ pub(crate) struct DataPlane {
     pub(crate) egresses: EgressTable,
     pub(crate) ingresses: Vec<Ingress>,
     pub(crate) counters: Counters,
+    pub(crate) tracer: Tracer,
     batch: Batch,
     gather: GatherBuffer,
     transmitter: Transmitter,
@@ -46,6 +48,7 @@ impl DataPlane {
             egresses: EgressTable::new(),
             ingresses: Vec::new(),
             counters,
+            tracer: Tracer::new(),
             batch: Batch::new(),
             gather: GatherBuffer::with_room_for(limits::DATAGRAMS_AT_ONCE),
             transmitter: Transmitter::new(),
@@ -95,6 +98,8 @@ impl DataPlane {
         let (origin, frames_at_once) = (ingress.origin, ingress.frames_at_once());
         let mut reading = Reading::default();
         self.batch.clear();
+        self.tracer.begin_batch();
+        let is_tracing = self.tracer.is_on();
         while let Some(frame) = ingress.ring.frame(reading.frames) {
             let view = origin.view(&frame);
             let datagrams = match forward(&self.routes.table, &view) {
@@ -105,6 +110,12 @@ impl DataPlane {
                         reading.full = true;
                         break;
                     }
+                    if is_tracing {
+                        let (received_ns, taken) = (frame.received_ns, self.batch.len());
+                        let arrival = Arrival { frame: &view, received_ns, taken };
+                        let (matched, routes) = ((rule, payload.clone()), &self.routes);
+                        self.tracer.forwarded(&arrival, matched, routes, &self.counters);
+                    }
                     for payload in view.coalescing.payloads(payload) {
                         let payload = frame.offset + payload.start..frame.offset + payload.end;
                         let frame = reading.frames as u32;
@@ -113,6 +124,11 @@ impl DataPlane {
                     datagrams
                 }
                 Verdict::Drop(reason) => {
+                    if is_tracing {
+                        let (received_ns, taken) = (frame.received_ns, self.batch.len());
+                        let arrival = Arrival { frame: &view, received_ns, taken };
+                        self.tracer.dropped(&arrival, reason, &self.routes, &self.counters);
+                    }
                     let datagrams = view.datagrams();
                     reading.drops[reason.index()] += datagrams as u64;
                     datagrams
@@ -145,12 +161,20 @@ impl DataPlane {
     fn transmit(&mut self, index: usize, mechanism: &mut impl Mechanism) {
         let ring = &self.ingresses[index].ring;
         let mut gather = self.gather.gather(ring, self.batch.len());
-        self.batch.arrange(|place, payload| gather.place(place, payload));
+        if self.tracer.is_marked() {
+            self.batch.arrange(|place, payload| {
+                gather.place(place, payload);
+                self.tracer.placed(place);
+            });
+        } else {
+            self.batch.arrange(|place, payload| gather.place(place, payload));
+        }
         let sources = Sources {
             batch: &self.batch,
             gather: &gather,
             routes: &self.routes,
             counters: &self.counters,
+            tracer: &self.tracer,
         };
         self.transmitter.transmit(&sources, &mut self.egresses, mechanism);
     }

@@ -4,7 +4,8 @@
 //! decides, `batch` sorts what matched into runs, `transmit` has them sent to every output
 //! through the `mechanism`, and the slots go back to the kernel. `commands` change what is held
 //! (`routes`, `egress`, `ingress`) between two batches, `mcr_core::replica` says how far they
-//! have come, and `counters` write down all of it in the ledger.
+//! have come, and `counters` write down all of it in the ledger, as `trace` does with single
+//! datagrams' lives.
 #![forbid(unsafe_code)]
 
 mod batch;
@@ -20,6 +21,7 @@ mod log;
 mod mechanism;
 mod routes;
 mod start;
+mod trace;
 mod transmit;
 mod worker;
 

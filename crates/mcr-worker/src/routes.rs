@@ -1,6 +1,8 @@
 //! The routes that a worker holds, by slot, made ready for sending.
 
-use mcr_core::ids::{EgressId, RuleSlot};
+use std::net::SocketAddr;
+
+use mcr_core::ids::{EgressId, RuleId, RuleSlot};
 use mcr_core::ledger::Record;
 use mcr_core::route::{Route, Via};
 use mcr_core::table::ForwardingTable;
@@ -100,6 +102,16 @@ impl Routes {
 }
 
 impl HeldRoute {
+    /// Whose it is.
+    pub(crate) fn id(&self) -> RuleId {
+        self.route.id
+    }
+
+    /// Where the output at a place goes to.
+    pub(crate) fn destination(&self, output: u32) -> SocketAddr {
+        self.route.outputs[output as usize].destination
+    }
+
     fn new(route: Route, egresses: &EgressTable) -> Self {
         let outputs = route.outputs.iter().map(|output| HeldOutput {
             destination: output.destination.into(),

@@ -3,18 +3,21 @@
 
 use mcr_core::ids::EgressId;
 use mcr_core::ledger::{CoreCounter, OutputCounter, RuleCounter};
+use mcr_core::trace::Step;
 use mcr_core::verdict::EgressError;
 use mcr_sys::gather::Gather;
 use mcr_sys::send::{Outcome, SendRequest};
 
+use std::ops::Range;
 use std::os::fd::AsFd;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Run};
 use crate::counters::Counters;
 use crate::egress::{EgressTable, egress_error, may_refuse_the_run};
 use crate::limits;
 use crate::mechanism::Mechanism;
-use crate::routes::{HeldOutput, Leave, Routes};
+use crate::routes::{HeldOutput, HeldRoute, Leave, Routes};
+use crate::trace::{Copy, Tracer};
 
 /// Some payloads of a run on their way to one output.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +52,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) gather: &'a Gather<'a>,
     pub(crate) routes: &'a Routes,
     pub(crate) counters: &'a Counters,
+    pub(crate) tracer: &'a Tracer,
 }
 
 impl Transmitter {
@@ -92,12 +96,12 @@ impl Transmitter {
             let (index_of_egress, id) = match output.leave {
                 Leave::Socket { index, id } => (index, id),
                 Leave::Nothing(error) => {
-                    count_error(counters, output, error, run.count);
+                    not_sent(sources, run, place, error);
                     continue;
                 }
             };
             let Some(egress) = egresses.at(index_of_egress, id) else {
-                count_error(counters, output, EgressError::NoSocket, run.count);
+                not_sent(sources, run, place, EgressError::NoSocket);
                 continue;
             };
             let sending = Sending {
@@ -107,6 +111,9 @@ impl Transmitter {
                 first: 0,
                 count: run.count,
             };
+            if sources.tracer.is_marked() {
+                sending.trace(Step::Handed { output: sending.output }, sources, egresses);
+            }
             if egress.takes_run(run.segment_bytes) {
                 self.sendings.push(sending);
             } else {
@@ -149,7 +156,12 @@ impl Transmitter {
                 Err(errno) if sending.count > 1 && may_refuse_the_run(errno) => {
                     refused.push(sending);
                 }
-                outcome => sending.count_outcome(outcome, sources, tally),
+                outcome => {
+                    if sources.tracer.is_marked() {
+                        sending.trace_outcome(outcome, sources, egresses);
+                    }
+                    sending.count_outcome(outcome, sources, tally);
+                }
             }
         });
     }
@@ -179,6 +191,32 @@ impl Sending {
         }
     }
 
+    /// Traces a step of the payloads that are traced.
+    #[cold]
+    fn trace(&self, step: Step, sources: &Sources<'_>, egresses: &EgressTable) {
+        let run = &sources.batch.runs()[self.run as usize];
+        let first = run.payloads().start + self.first as usize;
+        let egress = egresses.at(self.egress.0, self.egress.1);
+        trace(sources, run, first..first + self.count as usize, |route| Copy {
+            step,
+            source: egress.map(|egress| egress.source),
+            destination: route.destination(self.output),
+        });
+    }
+
+    #[cold]
+    fn trace_outcome(&self, outcome: Outcome, sources: &Sources<'_>, egresses: &EgressTable) {
+        let output = self.output;
+        let step = match outcome {
+            Ok(_) => Step::Sent { output },
+            Err(errno) => {
+                let (error, errno) = (egress_error(errno), errno.0 as u16);
+                Step::Failed { output, error, errno }
+            }
+        };
+        self.trace(step, sources, egresses);
+    }
+
     fn count_outcome(&self, outcome: Outcome, sources: &Sources<'_>, tally: &mut Tally) {
         let (output, count) = (self.output(sources), u64::from(self.count));
         match outcome {
@@ -191,6 +229,33 @@ impl Sending {
             }
             Err(errno) => count_error(sources.counters, output, egress_error(errno), self.count),
         }
+    }
+}
+
+/// A run cannot even be tried to be sent to the output at a place of its rule.
+fn not_sent(sources: &Sources<'_>, run: &Run, output: usize, error: EgressError) {
+    let route = sources.routes.at(run.rule).expect("the table names only slots that are held");
+    count_error(sources.counters, &route.outputs[output], error, run.count);
+    if sources.tracer.is_marked() {
+        let output = output as u32;
+        trace(sources, run, run.payloads(), |route| Copy {
+            step: Step::Failed { output, error, errno: 0 },
+            source: None,
+            destination: route.destination(output),
+        });
+    }
+}
+
+/// Traces what happens to a run's copies of the payloads at these places.
+#[cold]
+fn trace(
+    sources: &Sources<'_>,
+    run: &Run,
+    places: Range<usize>,
+    copy: impl FnOnce(&HeldRoute) -> Copy,
+) {
+    if let Some(route) = sources.routes.at(run.rule) {
+        sources.tracer.copies(places, &copy(route), sources.counters);
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Stats;
+use super::{Stats, Traces, TracesEnded, Tracing};
 use crate::rule::RuleSpec;
 use crate::worker::launch::Mechanism;
 
@@ -26,6 +26,12 @@ pub enum Answer {
     Workers(Workers),
     /// To `GetStats`.
     Stats(Box<Stats>),
+    /// To `EnableTrace`.
+    Tracing(Tracing),
+    /// To `DisableTrace`.
+    TracesEnded(TracesEnded),
+    /// To `GetTrace`.
+    Traces(Traces),
 }
 
 /// Who answers.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ErrorBody, ErrorCode, Response};
+use super::{ErrorBody, ErrorCode, Response, TraceOrder, TraceReading, TraceSubject};
 use crate::limits::MAX_REQUEST_BYTES;
 use crate::line::json_line;
 use crate::rule::RuleSpec;
@@ -47,6 +47,12 @@ pub enum Command {
     ListWorkers {},
     /// The counters. Answered by [`Stats`](super::Stats).
     GetStats(Selection),
+    /// Record the lives of datagrams. Answered by [`Tracing`](super::Tracing).
+    EnableTrace(TraceOrder),
+    /// Record them no more. Answered by [`TracesEnded`](super::TracesEnded).
+    DisableTrace(TraceSubject),
+    /// What has been recorded. Answered by [`Traces`](super::Traces).
+    GetTrace(TraceReading),
 }
 
 /// What to show of the statistics; by default all. Totals and cores are always there.
@@ -133,8 +139,18 @@ impl Request {
 
 impl Command {
     /// The names of all commands.
-    pub const NAMES: &[&str] =
-        &["GetVersion", "AddRule", "RemoveRule", "Reload", "ListRules", "ListWorkers", "GetStats"];
+    pub const NAMES: &[&str] = &[
+        "GetVersion",
+        "AddRule",
+        "RemoveRule",
+        "Reload",
+        "ListRules",
+        "ListWorkers",
+        "GetStats",
+        "EnableTrace",
+        "DisableTrace",
+        "GetTrace",
+    ];
 
     fn parse(fields: Map<String, Value>) -> Result<Self, ErrorBody> {
         let name = match fields.get("command") {

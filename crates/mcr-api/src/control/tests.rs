@@ -77,7 +77,7 @@ fn a_refusal_says_what_was_expected_and_keeps_the_id() {
             Some(4),
             UnknownCommand,
             "there is no command \"Dance\"; there are GetVersion, AddRule, RemoveRule, Reload, \
-             ListRules, ListWorkers, GetStats",
+             ListRules, ListWorkers, GetStats, EnableTrace, DisableTrace, GetTrace",
         ),
         (r#"{"id":4}"#, Some(4), Malformed, "the request has no \"command\""),
         (r#"{"command":"GetStats"}"#, None, Malformed, "the request has no \"id\" (a number)"),

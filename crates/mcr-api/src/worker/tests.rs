@@ -277,8 +277,25 @@ fn any_command() -> impl Strategy<Value = WorkerCommand> {
             .prop_map(|routes| Command::SyncRules { routes }),
         any::<u64>().prop_map(|hash| Command::SyncCommit { hash: StateHash(hash) }),
         proptest::sample::select(levels.to_vec()).prop_map(|level| Command::SetLogLevel { level }),
+        (any::<u64>(), proptest::collection::vec(any_trace_order(), 0..=limits::TRACES))
+            .prop_map(|(revision, orders)| Command::SetTraces { revision, orders }),
         Just(Command::Stop),
     ]
+}
+
+fn any_trace_order() -> impl Strategy<Value = TraceOrder> {
+    let subject = prop_oneof![
+        any::<u64>().prop_map(|id| Subject::Rule(RuleId(id))),
+        (1..u32::MAX).prop_map(|ifindex| Subject::Unmatched(IfIndex(ifindex))),
+    ];
+    let numbers = (any::<u64>(), 0..limits::TRACES, any::<NonZeroU32>(), any::<u64>());
+    (numbers, subject).prop_map(|((id, place, one_in, datagrams), subject)| TraceOrder {
+        id,
+        place,
+        subject,
+        one_in,
+        datagrams,
+    })
 }
 
 proptest! {

@@ -10,7 +10,7 @@ use mcr_core::rule_set::Refused;
 use tokio::sync::oneshot;
 use tracing::info;
 
-use super::{Applying, Reply};
+use super::{Applying, Reply, traces};
 use crate::stats::report;
 use crate::supervisor::Supervisor;
 
@@ -36,6 +36,9 @@ pub(crate) fn answer(supervisor: &mut Supervisor, command: Command, asker: onesh
             .into()
         }
         Command::GetStats(selection) => get_stats(supervisor, &selection),
+        Command::EnableTrace(order) => traces::enable(supervisor, order),
+        Command::DisableTrace(which) => traces::disable(supervisor, which),
+        Command::GetTrace(reading) => traces::events(supervisor, reading),
     };
     // A client that has gone meanwhile needs no answer.
     _ = asker.send(reply);
@@ -75,27 +78,22 @@ fn add_rule(supervisor: &mut Supervisor, spec: RuleSpec) -> Reply {
 }
 
 fn get_stats(supervisor: &Supervisor, selection: &Selection) -> Reply {
-    let rule = match &selection.rule {
-        None => None,
-        Some(reference) => match supervisor.state.rule(reference) {
-            Some(declared) => Some(declared.id),
-            None => return no_rule(reference),
-        },
+    let rule = selection.rule.as_ref().map(|rule| supervisor.state.rule(rule)).transpose();
+    let rule = match rule {
+        Ok(declared) => declared.map(|declared| declared.id),
+        Err(error) => return Err(error).into(),
     };
     let selected = report::Selected { rule, interface: selection.interface.as_deref() };
     Ok(Answer::Stats(Box::new(report::stats(supervisor, &selected)))).into()
 }
 
-fn no_rule(reference: &RuleReference) -> Reply {
-    Err(ErrorBody::new(ErrorCode::NotFound, format!("there is no rule {reference}"))).into()
-}
-
 fn remove_rule(supervisor: &mut Supervisor, reference: &RuleReference) -> Reply {
     let Supervisor { state, workers, sampler, .. } = supervisor;
-    let id = state.rule(reference).map(|declared| declared.id);
-    let Some(removed) = id.and_then(|id| state.remove_rule(id, workers)) else {
-        return no_rule(reference);
+    let id = match state.rule(reference) {
+        Ok(declared) => declared.id,
+        Err(error) => return Err(error).into(),
     };
+    let removed = state.remove_rule(id, workers).expect("it is there");
     sampler.forget(removed.id);
     info!("rule {} removed: {}", removed.id, removed.rule.input);
     let answer = Answer::Removed(Removed { rule: removed.id.0, applied: false });

@@ -85,7 +85,7 @@ async fn respond(line: &[u8], supervisor: &mpsc::Sender<Event>) -> Response<Answ
 /// The response's line. That of thousands of rules takes long to write, so not on this thread.
 async fn encode(response: Response<Answer>) -> io::Result<Vec<u8>> {
     match &response.result {
-        Ok(Answer::Rules(_) | Answer::Stats(_)) => {
+        Ok(Answer::Rules(_) | Answer::Stats(_) | Answer::Traces(_)) => {
             let written = tokio::task::spawn_blocking(move || response.to_line());
             written.await.map_err(io::Error::other)
         }

@@ -5,6 +5,7 @@
 //! kept out at the next tick, for the workers drop it in between.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use mcr_core::admission::{Admission, Interval, WantedDestinations};
 use mcr_core::interfaces::LinkLayer;
@@ -22,9 +23,17 @@ pub(crate) struct InterfaceAdmission {
     stale: bool,
     /// Whether a filter was made since the last tick.
     made_lately: bool,
+    /// For a trace of what no rule wants: one in so many of it.
+    strangers: Option<NonZeroU32>,
 }
 
 impl InterfaceAdmission {
+    /// Lets in one in so many of the UDP datagrams that no rule wants. Returns whether the filter
+    /// must be set anew.
+    pub(crate) fn let_strangers_in(&mut self, one_in: Option<NonZeroU32>) -> bool {
+        std::mem::replace(&mut self.strangers, one_in) != one_in
+    }
+
     /// A rule wants this. Returns whether the filter must be set anew, now.
     pub(crate) fn want(&mut self, address: IpAddr, port: u16) -> bool {
         if !self.wanted.insert(address, port) || self.admitted.admits(address, port) {
@@ -60,7 +69,7 @@ impl InterfaceAdmission {
     /// Whether nothing is wanted and nothing let in.
     pub(crate) fn is_idle(&self) -> bool {
         let nothing = |admission: &Admission| admission.v4.is_empty() && admission.v6.is_empty();
-        !self.stale && nothing(&self.admitted)
+        !self.stale && self.strangers.is_none() && nothing(&self.admitted)
     }
 
     /// The filter of at most so many instructions.
@@ -74,6 +83,7 @@ impl InterfaceAdmission {
             link: link_header(link),
             v4: self.admitted.v4.iter().map(interval).collect(),
             v6: self.admitted.v6.iter().map(interval).collect(),
+            strangers: self.strangers,
         };
         Program::admit_within(&admission, instructions)
     }

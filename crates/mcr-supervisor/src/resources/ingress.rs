@@ -11,6 +11,7 @@ mod set;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::os::fd::BorrowedFd;
 
 use mcr_api::worker::WorkerCommand;
@@ -136,6 +137,21 @@ impl Ingresses {
     pub(crate) fn unwant(&mut self, ifindex: IfIndex, address: IpAddr, port: u16) {
         if let Some(admission) = self.admissions.get_mut(&ifindex) {
             admission.unwant(address, port);
+        }
+    }
+
+    /// On these interfaces, and no others, lets in one in so many of the UDP datagrams that no rule
+    /// wants.
+    pub(crate) fn let_strangers_in(&mut self, on: &BTreeMap<IfIndex, NonZeroU32>) {
+        for ifindex in on.keys() {
+            self.admissions.entry(*ifindex).or_default();
+        }
+        let admissions = self.admissions.iter_mut();
+        let changed = admissions.filter_map(|(ifindex, admission)| {
+            admission.let_strangers_in(on.get(ifindex).copied()).then_some(*ifindex)
+        });
+        for ifindex in changed.collect::<Vec<_>>() {
+            self.admit_on(ifindex);
         }
     }
 

@@ -4,6 +4,7 @@ use super::Program;
 use super::assembler::{Assembler, Label};
 use libc::{BPF_B, BPF_H, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JSET, BPF_W};
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 /// What a packet socket shows before the IP header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +42,8 @@ pub struct Admission {
     pub v4: Vec<Interval>,
     /// IPv6 intervals; the key is the low 32 bits of the destination address in host order.
     pub v6: Vec<Interval>,
+    /// Of UDP frames to any other destination, one in about so many is admitted, too; `None`: none.
+    pub strangers: Option<NonZeroU32>,
 }
 
 const ADMIT: u32 = u32::MAX;
@@ -64,7 +67,12 @@ impl Admission {
     pub(super) fn compile(&self) -> Program {
         debug_assert!(is_sorted_and_disjoint(&self.v4) && is_sorted_and_disjoint(&self.v6));
         let mut assembler = Assembler::default();
-        let verdicts = Verdicts { admit: assembler.give(ADMIT), reject: assembler.give(REJECT) };
+        let (admit, reject) = (assembler.give(ADMIT), assembler.give(REJECT));
+        let stranger = self.strangers.map_or(reject, |one_in| {
+            let sample = assembler.branch(BPF_JGT, u32::MAX / one_in, reject, admit);
+            assembler.load_ancillary(libc::SKF_AD_RANDOM, sample)
+        });
+        let verdicts = Verdicts { admit, reject, stranger };
         let v6 = self.ipv6(&mut assembler, verdicts);
         let v4 = self.ipv4(&mut assembler, verdicts);
         let protocol = self.protocol(&mut assembler, v4, v6, verdicts.reject);
@@ -114,7 +122,7 @@ impl Admission {
     /// RFC 791: protocol at 9, fragment offset at 6, destination at 16.
     fn ipv4(&self, asm: &mut Assembler, verdicts: Verdicts) -> Label {
         let ip = self.ip_header();
-        let Some(search) = address_search(asm, &self.v4, verdicts) else {
+        let Some(search) = self.search(asm, &self.v4, verdicts) else {
             return verdicts.reject;
         };
         let address = asm.load(BPF_W, ip + 16, search);
@@ -131,7 +139,7 @@ impl Admission {
     /// RFC 8200: next header at 6, low 32 bits of the destination at 36.
     fn ipv6(&self, asm: &mut Assembler, verdicts: Verdicts) -> Label {
         let ip = self.ip_header();
-        let Some(search) = address_search(asm, &self.v6, verdicts) else {
+        let Some(search) = self.search(asm, &self.v6, verdicts) else {
             return verdicts.reject;
         };
         let address = asm.load(BPF_W, ip + 36, search);
@@ -146,6 +154,11 @@ impl Admission {
         asm.load(BPF_B, ip + 6, udp)
     }
 
+    /// What follows for a UDP destination of the family in the accumulator; `None`: it is rejected.
+    fn search(&self, asm: &mut Assembler, intervals: &[Interval], to: Verdicts) -> Option<Label> {
+        address_search(asm, intervals, to).or(self.strangers.map(|_| to.stranger))
+    }
+
     fn ip_header(&self) -> u32 {
         match self.link {
             LinkHeader::Ethernet => ETHERNET_HEADER_BYTES,
@@ -158,6 +171,8 @@ impl Admission {
 struct Verdicts {
     admit: Label,
     reject: Label,
+    /// About a UDP destination that is not wanted.
+    stranger: Label,
 }
 
 /// Finds the accumulator in `intervals`, then checks the port. `None`: there is no interval.
@@ -168,10 +183,10 @@ fn address_search(
 ) -> Option<Label> {
     let lowest = intervals.first()?.first;
     // All port checks fail into this one: with the port unknown, the address alone decides.
-    let mismatch = asm.branch(BPF_JEQ, UNKNOWN_PORT, verdicts.admit, verdicts.reject);
+    let mismatch = asm.branch(BPF_JEQ, UNKNOWN_PORT, verdicts.admit, verdicts.stranger);
     let mut search = Search { asm, verdicts, mismatch, port_checks: HashMap::new() };
     let tree = search.tree(intervals);
-    Some(asm.branch(BPF_JGE, lowest, tree, verdicts.reject))
+    Some(asm.branch(BPF_JGE, lowest, tree, verdicts.stranger))
 }
 
 /// A binary search over intervals, under construction.
@@ -188,7 +203,7 @@ impl<'a> Search<'a> {
     fn tree(&mut self, intervals: &'a [Interval]) -> Label {
         if let [interval] = intervals {
             let inside = self.port_check(&interval.ports);
-            return self.asm.branch(BPF_JGT, interval.last, self.verdicts.reject, inside);
+            return self.asm.branch(BPF_JGT, interval.last, self.verdicts.stranger, inside);
         }
         let (low, high) = intervals.split_at(intervals.len() / 2);
         let boundary = high[0].first;

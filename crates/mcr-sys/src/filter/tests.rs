@@ -75,7 +75,12 @@ fn intervals() -> impl Strategy<Value = Vec<Interval>> {
 
 fn admission() -> impl Strategy<Value = Admission> {
     let link = prop_oneof![Just(LinkHeader::Ethernet), Just(LinkHeader::None)];
-    (link, intervals(), intervals()).prop_map(|(link, v4, v6)| Admission { link, v4, v6 })
+    (link, intervals(), intervals()).prop_map(|(link, v4, v6)| Admission {
+        link,
+        v4,
+        v6,
+        strangers: None,
+    })
 }
 
 #[derive(Debug, Clone)]
@@ -182,8 +187,12 @@ fn many_intervals(count: u32) -> Vec<Interval> {
 
 #[test]
 fn the_documented_size_fits_and_decides_exactly() {
-    let admission =
-        Admission { link: LinkHeader::Ethernet, v4: many_intervals(256), v6: many_intervals(256) };
+    let admission = Admission {
+        link: LinkHeader::Ethernet,
+        v4: many_intervals(256),
+        v6: many_intervals(256),
+        strangers: None,
+    };
     let program = Program::admit(&admission);
     assert_eq!(program, admission.compile(), "nothing was given up: {}", program.len());
     let blank = Fields {
@@ -209,8 +218,12 @@ fn the_documented_size_fits_and_decides_exactly() {
 
 #[test]
 fn ten_thousand_scattered_groups_still_make_a_program() {
-    let admission =
-        Admission { link: LinkHeader::None, v4: many_intervals(10_000), v6: Vec::new() };
+    let admission = Admission {
+        link: LinkHeader::None,
+        v4: many_intervals(10_000),
+        v6: Vec::new(),
+        strangers: None,
+    };
     assert!(Program::admit(&admission).len() <= libc::BPF_MAXINSNS as usize);
 }
 
@@ -220,12 +233,13 @@ fn the_kernel_accepts_every_kind_of_program() {
     for link in [LinkHeader::Ethernet, LinkHeader::None] {
         for size in [0, 1, 40, 256] {
             let (v4, v6) = (many_intervals(size), many_intervals(size));
-            let program = Program::admit(&Admission { link, v4, v6 });
+            let program = Program::admit(&Admission { link, v4, v6, strangers: None });
             match program.attach(&socket) {
                 // Kernels with a small optmem_max refuse the largest; the coarser one must pass.
                 Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && size == 256 => {
                     let (v4, v6) = (many_intervals(size), many_intervals(size));
-                    let coarser = Program::admit_within(&Admission { link, v4, v6 }, 300);
+                    let coarser =
+                        Program::admit_within(&Admission { link, v4, v6, strangers: None }, 300);
                     coarser.attach(&socket).unwrap();
                 }
                 outcome => outcome.unwrap(),

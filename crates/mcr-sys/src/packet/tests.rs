@@ -10,7 +10,12 @@ const GEOMETRY: RingGeometry = RingGeometry { slot_bytes: 2048, slots: 32 };
 /// Lets in what goes to one port of 127.0.0.1.
 fn loopback_port(port: u16) -> Program {
     let interval = Interval { first: 0x7f00_0001, last: 0x7f00_0001, ports: vec![port] };
-    Program::admit(&Admission { link: LinkHeader::Ethernet, v4: vec![interval], v6: vec![] })
+    Program::admit(&Admission {
+        link: LinkHeader::Ethernet,
+        v4: vec![interval],
+        v6: vec![],
+        strangers: None,
+    })
 }
 
 fn send(port: u16, count: usize) {
@@ -104,7 +109,7 @@ fn steering_by_hash_gives_each_destination_to_its_owner() {
             group = Some(member.join_steering(group).unwrap());
             let every = Interval { first: 0, last: u32::MAX, ports: Vec::new() };
             let (v4, v6) = (vec![every.clone()], vec![every]);
-            let admission = Admission { link: LinkHeader::Ethernet, v4, v6 };
+            let admission = Admission { link: LinkHeader::Ethernet, v4, v6, strangers: None };
             member.set_filter(&Program::admit(&admission)).unwrap();
         }
         let shares = Shares::new(Steering::Hash, &cores);

@@ -30,7 +30,8 @@ fn ring_of(geometry: RingGeometry) -> RxRing {
     let socket = PacketSocket::open(geometry).unwrap();
     socket.bind(ifindex("lo")).unwrap();
     let interval = Interval { first: 0x7f00_0001, last: 0x7f00_0001, ports: vec![INPUT_PORT] };
-    let admission = Admission { link: LinkHeader::Ethernet, v4: vec![interval], v6: vec![] };
+    let admission =
+        Admission { link: LinkHeader::Ethernet, v4: vec![interval], v6: vec![], strangers: None };
     socket.set_filter(&Program::admit(&admission)).unwrap();
     RxRing::map(socket.try_clone().unwrap(), geometry).unwrap()
 }

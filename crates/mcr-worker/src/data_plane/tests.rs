@@ -68,7 +68,12 @@ impl Bench {
         socket.bind(loopback).unwrap();
         let ports = vec![WIDE, NARROW, UNWANTED];
         let interval = Interval { first: 0x7f00_0001, last: 0x7f00_0001, ports };
-        let admission = Admission { link: LinkHeader::Ethernet, v4: vec![interval], v6: vec![] };
+        let admission = Admission {
+            link: LinkHeader::Ethernet,
+            v4: vec![interval],
+            v6: vec![],
+            strangers: None,
+        };
         socket.set_filter(&Program::admit(&admission)).unwrap();
         let ring = RxRing::map(socket.try_clone().unwrap(), GEOMETRY).unwrap();
         let opened = Opened {

@@ -31,6 +31,7 @@ mod service_manager;
 mod startup;
 mod statistics;
 mod steering;
+mod traces;
 mod variant;
 
 use std::process::ExitCode;
@@ -63,5 +64,6 @@ fn main() -> ExitCode {
     suite = rules::trials(suite);
     suite = startup::trials(suite);
     suite = statistics::trials(suite);
+    suite = traces::trials(suite);
     suite.run()
 }

@@ -138,3 +138,16 @@ fn batch_sizes_are_a_histogram_with_cumulative_buckets() {
     assert_eq!(buckets[10..], [(2047.0, 9.0), (f64::INFINITY, 10.0)]);
     assert_eq!((first.count, first.sum.map(|sum| sum.as_f64())), (Some(10), Some(1_000_102.0)));
 }
+
+#[test]
+fn every_counter_of_a_core_is_exported() {
+    let text = text(selection(), 0).expect("text");
+    let counters = serde_json::to_value(&overview().workers[1].counters).expect("JSON");
+    for (name, count) in counters.as_object().expect("an object") {
+        // The first in another unit, the other as the count of a histogram.
+        if count.is_number() && !["busy_ns", "batches"].contains(&name.as_str()) {
+            let sample = format!("{{worker=\"1\",core=\"2\"}} {count}\n");
+            assert!(text.contains(&sample), "{name} is not exported");
+        }
+    }
+}
