@@ -56,7 +56,9 @@ pub struct Description {
 
 /// Makes the enum of all metrics: `Member = kind "family" unit [labels], help;`.
 macro_rules! metrics {
-    ($($member:ident = $kind:ident $family:literal $unit:literal $labels:expr, $help:literal;)*) => {
+    ($(
+        $member:ident = $kind:ident $family:literal $unit:literal $labels:expr, $help:literal;
+    )*) => {
         /// A metric family.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Metric {

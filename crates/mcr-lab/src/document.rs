@@ -38,7 +38,11 @@ fn tables() -> String {
         [format!("`{name}`"), explanation.to_owned()]
     };
     let sections = [
-        section("Metrics", ["metric", "kind", "labels", "meaning"], Metric::ALL.iter().map(metric)),
+        section(
+            "Metrics",
+            ["metric", "kind", "labels", "meaning"],
+            Metric::ALL.iter().map(|m| metric(*m)),
+        ),
         section(
             "Drop reasons: why a datagram is not forwarded",
             ["reason", "meaning"],
@@ -73,7 +77,7 @@ fn tables() -> String {
     sections.join("\n")
 }
 
-fn metric(metric: &Metric) -> [String; 4] {
+fn metric(metric: Metric) -> [String; 4] {
     let description = metric.description();
     let name = match description.kind {
         Kind::Histogram => description.family.to_owned(),

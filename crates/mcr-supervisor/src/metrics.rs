@@ -1,8 +1,9 @@
 //! Metrics and health over HTTP.
 //!
-//! A thread of its own serves HTTP, so that no client of it takes the supervisor's time. It asks the
+//! A thread of its own serves HTTP, so that no client takes the supervisor's time. It asks the
 //! supervisor's loop a [`Question`] at a time, at most so often however many ask: what there is to
-//! export comes in slices, since one of all rules would hold up the healing. Nothing asks a worker.
+//! export comes in slices, since one of all rules would hold up the healing. Nothing asks a
+//! worker.
 
 mod exposition;
 mod gather;
