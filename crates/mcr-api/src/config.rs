@@ -1,4 +1,4 @@
-//! The configuration file: TOML, `[[rule]]` tables and how the work is divided.
+//! The configuration file: TOML, `[[rule]]` tables, how the work is divided, and what is logged.
 //!
 //! ```toml
 //! [steering]
@@ -7,6 +7,9 @@
 //! [metrics]
 //! listen = "127.0.0.1:9464"
 //!
+//! [log]
+//! level = "warn"
+//!
 //! [[rule]]
 //! name = "video"
 //! input = "239.1.1.1:5000@eth0"
@@ -14,7 +17,10 @@
 //! outputs = ["239.2.2.2:6000@eth1", { to = "10.9.0.4:7000@eth2", ttl = 8 }]
 //! ```
 
-use std::net::{IpAddr, SocketAddr};
+mod log;
+mod metrics;
+
+use std::net::IpAddr;
 use std::ops::Range;
 
 use mcr_core::rule::Rule;
@@ -22,8 +28,11 @@ use mcr_core::steering::Steering;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::limits::MOST_METRIC_SERIES;
 use crate::rule::{Key, OutputSpec, RuleSpec, source_address};
+pub use log::LogConfig;
+use log::LogTable;
+pub use metrics::MetricsConfig;
+use metrics::MetricsTable;
 
 /// What the file asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,15 +43,8 @@ pub struct Config {
     pub steering: Option<Steering>,
     /// What of the metrics it says.
     pub metrics: MetricsConfig,
-}
-
-/// Where metrics are exported, and how many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MetricsConfig {
-    /// The address to listen at; none is off.
-    pub listen: Option<SocketAddr>,
-    /// At most so many series of rings, rules and outputs; none leaves it to the daemon.
-    pub max_series: Option<usize>,
+    /// How and what is logged.
+    pub log: LogConfig,
 }
 
 /// A rule and where it stands.
@@ -90,10 +92,11 @@ impl Config {
             let mode = table.mode.get_ref().parse();
             mode.map_err(|cause| error(Some(table.mode.span()), format!("mode: {cause}")))
         });
-        let metrics = file.metrics.map_or(Ok(MetricsConfig::default()), |table| {
-            table.read().map_err(|e| error(e.place, e.cause))
-        });
-        Ok(Self { rules, steering: steering.transpose()?, metrics: metrics? })
+        let metrics = file.metrics.map_or_else(|| Ok(MetricsConfig::default()), MetricsTable::read);
+        let metrics = metrics.map_err(|(place, cause)| error(Some(place), cause))?;
+        let log = file.log.map_or_else(|| Ok(LogConfig::default()), LogTable::read);
+        let log = log.map_err(|(place, cause)| error(Some(place), cause))?;
+        Ok(Self { rules, steering: steering.transpose()?, metrics, log })
     }
 }
 
@@ -103,6 +106,7 @@ impl Config {
 struct File {
     steering: Option<SteeringTable>,
     metrics: Option<MetricsTable>,
+    log: Option<LogTable>,
     #[serde(default)]
     rule: Vec<Spanned<RuleTable>>,
 }
@@ -111,36 +115,6 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct SteeringTable {
     mode: Spanned<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MetricsTable {
-    listen: Option<Spanned<String>>,
-    max_series: Option<Spanned<usize>>,
-}
-
-impl MetricsTable {
-    fn read(self) -> Result<MetricsConfig, Misplaced> {
-        let listen = self.listen.map(|listen| {
-            let refuse = |_| Misplaced {
-                place: Some(listen.span()),
-                cause: format!(
-                    "listen: {:?} is not ADDRESS:PORT, such as 127.0.0.1:9464 or [::1]:9464",
-                    listen.get_ref()
-                ),
-            };
-            listen.get_ref().parse().map_err(refuse)
-        });
-        let max_series = self.max_series.map(|most| match *most.get_ref() {
-            most if most <= MOST_METRIC_SERIES => Ok(most),
-            _ => Err(Misplaced {
-                place: Some(most.span()),
-                cause: format!("max_series: it may be {MOST_METRIC_SERIES} at most"),
-            }),
-        });
-        Ok(MetricsConfig { listen: listen.transpose()?, max_series: max_series.transpose()? })
-    }
 }
 
 /// A [`RuleSpec`] whose parts know where they stand.
@@ -156,7 +130,7 @@ struct RuleTable {
     exclusive: bool,
 }
 
-/// What is wrong with a table; without a place, it is the table as a whole.
+/// What is wrong with a rule; without a place, it is the rule as a whole.
 struct Misplaced {
     place: Option<Range<usize>>,
     cause: String,
@@ -236,10 +210,6 @@ exclusive = true
         assert_eq!(Config::parse("", "mcr.toml").unwrap(), Config::default());
         let by_hash = Config::parse("[steering]\nmode = \"hash\"", "mcr.toml").unwrap();
         assert_eq!(by_hash.steering, Some(Steering::Hash));
-        let metrics = "[metrics]\nlisten = \"[::1]:9464\"\nmax_series = 100";
-        let metrics = Config::parse(metrics, "mcr.toml").unwrap().metrics;
-        assert_eq!(metrics.listen, Some("[::1]:9464".parse().unwrap()));
-        assert_eq!(metrics.max_series, Some(100));
     }
 
     #[test]
@@ -280,21 +250,12 @@ exclusive = true
         );
         assert_eq!(
             error("[[rule]]", "[sterling]\n[[rule]]"),
-            "mcr.toml:2: unknown field `sterling`, expected one of `steering`, `metrics`, \
+            "mcr.toml:2: unknown field `sterling`, expected one of `steering`, `metrics`, `log`, \
              `rule`"
         );
         assert_eq!(
             error("[[rule]]", "[steering]\nmode = \"dice\"\n[[rule]]"),
             "mcr.toml:3: mode: \"dice\" is none of cpu, hash"
-        );
-        assert_eq!(
-            error("[[rule]]", "[metrics]\nlisten = \"localhost\"\n[[rule]]"),
-            "mcr.toml:3: listen: \"localhost\" is not ADDRESS:PORT, such as 127.0.0.1:9464 or \
-             [::1]:9464"
-        );
-        assert_eq!(
-            error("[[rule]]", "[metrics]\nmax_series = 1000001\n[[rule]]"),
-            "mcr.toml:3: max_series: it may be 1000000 at most"
         );
     }
 

@@ -127,10 +127,6 @@ pub(crate) const NETWORK_RETRY: Duration = Duration::from_millis(1000 / 4);
 /// Outstanding connections at the control socket before a client must wait.
 pub(crate) const LISTEN_BACKLOG: i32 = CLIENTS as i32;
 
-/// Different warnings of workers that are remembered so as not to be printed again: one for each
-/// of as many ingress interfaces as there may be.
-pub(crate) const WARNINGS_KEPT: usize = mcr_core::limits::INGRESSES;
-
 /// Lines of the log that may wait for standard error to take them: some 100 KiB.
 pub(crate) const LOG_LINES_WAITING: usize = 1_024;
 
@@ -184,6 +180,30 @@ pub(crate) const SCRAPE_WAIT: Duration = Duration::from_secs(10);
 
 /// Bytes of a request's header: many times what Prometheus sends, and the least that hyper takes.
 pub(crate) const REQUEST_BYTES: usize = 8 * 1024;
+
+/// Causes of log lines that are remembered: as many as there can be lines in their time.
+pub(crate) const CAUSES_KEPT: usize =
+    LOG_BURST as usize + CAUSE_WINDOW.as_secs() as usize * LOG_LINES_PER_SECOND as usize;
+
+/// How long lines of one cause are gathered before it is said how many there were.
+pub(crate) const CAUSE_WINDOW: Duration = Duration::from_secs(10);
+
+/// Different lines of one cause that are printed within that time: the steps in which a dying
+/// worker's restarts are held back, from 0 over 100 ms to 6.4 s.
+pub(crate) const CAUSE_BURST: u32 = 1 + 7;
+
+/// Events that are kept for those who ask what has happened: some pages of a terminal.
+pub(crate) const EVENTS_KEPT: usize = 256;
+
+/// Events that may wait for a subscriber: half a MiB in all for as many as change at once where an
+/// interface goes that hundreds of rules name. Who has missed some, of more, must ask anew anyway.
+pub(crate) const EVENTS_WAITING: usize = 1_024;
+
+/// Bytes of events that a subscriber is sent in one turn: a quarter of what a socket buffers.
+pub(crate) const EVENT_BYTES_AT_ONCE: usize = 212_992 / 4;
+
+/// Subscribers to events at a time: they stay, and must leave room for clients that ask.
+pub(crate) const SUBSCRIBERS: usize = CLIENTS / 2;
 
 /// Trace events of one worker in an answer: all that its ledger keeps.
 pub(crate) const TRACE_EVENTS_AT_ONCE: u64 = mcr_core::limits::TRACE_EVENTS as u64;

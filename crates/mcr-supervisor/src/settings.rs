@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use mcr_api::config::ConfigError;
+use mcr_api::log::Format;
 use mcr_api::worker::launch::{Io, Scheduling};
 use mcr_core::rule_set::Refused;
 use mcr_core::steering::Steering;
@@ -30,6 +31,9 @@ pub struct Settings {
     pub busy_poll_us: u32,
     /// Where metrics are exported; `None`: as the configuration file says.
     pub metrics: Option<SocketAddr>,
+    /// How lines of the log are written; `None`: as the configuration file says, or else as it
+    /// suits where they go.
+    pub log_format: Option<Format>,
 }
 
 /// Why the daemon did not start; each is one line for the operator.

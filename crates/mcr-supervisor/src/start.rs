@@ -17,22 +17,26 @@ use crate::event::Event;
 use crate::interfaces::Observer;
 use crate::log::Log;
 use crate::metrics;
+use crate::news::News;
 use crate::settings::{Settings, StartError};
 use crate::state::State;
 use crate::supervisor::Supervisor;
 use crate::workers::Workers;
-use crate::{limits, log, unreachable};
+use crate::{limits, unreachable};
 
 /// Starts everything, serves until told to end, and ends everything.
 pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
-    let log = log::begin();
     let config = settings.config.as_deref().map_or(Ok(Config::default()), configuration::read)?;
+    let log = Log::begin(settings.log_format.or(config.log.format), &config.log.levels);
     packet_sockets_permitted().map_err(StartError::Permission)?;
     if settings.scheduling == Scheduling::Realtime {
         realtime_scheduling_permitted().map_err(StartError::Permission)?;
     }
     if let Err(error) = raise_descriptor_limit() {
-        warn!("the limit of open files stays as it is: {error}");
+        warn!(
+            "the limit of open files stays as it is: {error}; many outputs and workers need more \
+             (LimitNOFILE= of the service, or ulimit -n)"
+        );
     }
     let (socket, listener) =
         ControlSocket::bind(&settings.control).map_err(|error| socket_error(&error))?;
@@ -58,8 +62,9 @@ async fn serve_at(
     if steering == Steering::Hash && settings.cores.len() > MAX_HASHED_MEMBERS {
         return Err(StartError::TooManyWorkers { workers: settings.cores.len() });
     }
-    let state = State::new(interfaces, steering, &settings.cores);
-    let workers = Workers::new(settings, events.clone());
+    let news = News::default();
+    let state = State::new(interfaces, steering, &settings.cores, news.clone());
+    let workers = Workers::new(settings, log.levels(), events.clone(), news);
     let configuration = Configuration::new(settings.config.clone(), &config, events.clone());
     let mut supervisor = Supervisor::new(state, workers, log, configuration, inbox);
     supervisor.configure(&config.rules)?;
@@ -113,7 +118,7 @@ fn say_ready(supervisor: &mut Supervisor, settings: &Settings) {
     };
     let plural = |count| if count == 1 { "" } else { "s" };
     supervisor.log.line(&format!(
-        "mcrd: ready: {workers} worker{} on core{} {cores}{steering}, {rules} rule{}, control \
+        "ready: {workers} worker{} on core{} {cores}{steering}, {rules} rule{}, control \
          socket {control}",
         plural(workers),
         plural(workers),

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use mcr_api::log::Level;
+use mcr_api::log::{Area, Level};
 use mcr_api::worker::launch::{
     COMMANDS_DESCRIPTOR, Io, LEDGER_DESCRIPTOR, LOG_DESCRIPTOR, Mechanism as MechanismKind,
     Scheduling,
@@ -20,7 +20,7 @@ use mcr_sys::uring::Uring;
 use crate::commands::Commands;
 use crate::counters::Counters;
 use crate::data_plane::DataPlane;
-use crate::log::Log;
+use crate::log::{About, Log};
 use crate::mechanism::Mechanism;
 use crate::worker::{End, Worker};
 
@@ -103,7 +103,8 @@ fn resolve(io: Io, log: &Log) -> Result<Option<Uring>, Error> {
         Io::Uring => Ok(Some(Uring::new()?)),
         Io::Auto => Ok(Uring::new()
             .inspect_err(|error| {
-                log.write(Level::Warn, "start", format!("{error}: using poll instead"));
+                let message = || format!("{error}: using poll instead");
+                log.write(Level::Warn, Area::Start, About::Worker, message);
             })
             .ok()),
     }

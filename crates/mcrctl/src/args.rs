@@ -1,10 +1,14 @@
 //! The command line.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use mcr_api::control::{Command, DEFAULT_CONTROL_PATH, RuleReference, Selection};
+use mcr_api::control::{
+    Command, DEFAULT_CONTROL_PATH, RuleReference, Selection, TraceOrder, TraceSubject,
+};
+use mcr_api::log::{Area, Level};
 use mcr_api::rule::{OutputSpec, RuleSpec};
 
 /// Tells a running mcrd what to relay, and shows what it does.
@@ -43,6 +47,25 @@ pub(crate) enum Action {
     Workers,
     /// Show what was received, dropped and why, sent, and not sent and why.
     Stats,
+    /// Show the way of single datagrams: received, dropped and why, sent to which output, and not
+    /// sent and why.
+    Trace(Trace),
+    /// Show what has happened to rules, workers, interfaces and the configuration.
+    ///
+    /// With --json each event is a JSON object on a line of its own.
+    Events {
+        /// Then show what happens, as it does.
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Log more, or less, from now on.
+    #[command(allow_missing_positional = true, after_help = areas())]
+    LogLevel {
+        /// What it is to be about; all areas alike where none is named.
+        area: Option<Area>,
+        /// The least that is logged: error, warn, info or debug.
+        level: Level,
+    },
     /// Show the versions of this program and of the daemon.
     Version,
 }
@@ -55,6 +78,12 @@ INPUT and OUTPUT are ADDRESS:PORT@INTERFACE, such as 239.1.1.1:5000@eth0 or
   ,source=ADDRESS    source address (the interface's primary one)
   ,source-port=PORT  source port (one that the kernel picks)
   ,loop              also to members on this host";
+
+fn areas() -> String {
+    let area = |area: &Area| format!("\n  {:13}  {}", area.name(), area.about());
+    let areas: String = Area::ALL.iter().map(area).collect();
+    format!("Areas:{areas}")
+}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Add {
@@ -75,6 +104,32 @@ pub(crate) struct Add {
     exclusive: bool,
 }
 
+/// Without --follow it ends after --packets datagrams or --seconds, whichever comes first.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Trace {
+    /// The rule's id, or its name.
+    #[arg(value_name = "ID|NAME", required_unless_present = "interface")]
+    pub(crate) rule: Option<RuleReference>,
+    /// Instead of a rule: what comes in by this interface and is no rule's.
+    #[arg(long, value_name = "NAME", conflicts_with = "rule")]
+    pub(crate) interface: Option<String>,
+    /// Go on until interrupted.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Write the datagrams to this file too, for Wireshark, each with its verdict as comment.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcapng: Option<PathBuf>,
+    /// Trace the first datagram of so many, again and again.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) one_in: NonZeroU32,
+    /// How many datagrams to trace.
+    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "follow")]
+    pub(crate) packets: u64,
+    /// How long to wait for them.
+    #[arg(long, value_name = "N", default_value = "10", conflicts_with = "follow")]
+    pub(crate) seconds: NonZeroU32,
+}
+
 impl Action {
     /// The command that asks it of the daemon.
     pub(crate) fn command(&self) -> Command {
@@ -85,10 +140,38 @@ impl Action {
             Self::List => Command::ListRules {},
             Self::Workers => Command::ListWorkers {},
             Self::Stats => Command::GetStats(Selection::default()),
+            Self::Trace(trace) => Command::EnableTrace(trace.order()),
+            Self::Events { follow: false } => Command::GetEvents {},
+            Self::Events { follow: true } => Command::Subscribe { after: Some(0) },
+            Self::LogLevel { area, level } => {
+                let area = area.map(|area| area.name().to_owned());
+                Command::SetLogLevel { area, level: *level }
+            }
             Self::Version => Command::GetVersion {},
         }
     }
 }
+
+impl Trace {
+    /// What the daemon is asked to do for it.
+    pub(crate) fn order(&self) -> TraceOrder {
+        TraceOrder {
+            rule: self.rule.clone(),
+            interface: self.interface.clone(),
+            one_in: Some(self.one_in),
+            datagrams: (!self.follow).then_some(self.packets),
+            seconds: Some(if self.follow { TRACE_LEASE_SECONDS } else { self.seconds }),
+        }
+    }
+
+    /// What it is about.
+    pub(crate) fn subject(&self) -> TraceSubject {
+        TraceSubject { rule: self.rule.clone(), interface: self.interface.clone() }
+    }
+}
+
+/// Seconds after which a trace that is followed ends when its follower is gone.
+const TRACE_LEASE_SECONDS: NonZeroU32 = NonZeroU32::new(10).expect("it is not 0");
 
 impl Add {
     fn rule(&self) -> RuleSpec {
@@ -154,6 +237,20 @@ mod tests {
         };
         assert_eq!(rule("17"), RuleReference::Id(17));
         assert_eq!(rule("video"), RuleReference::Name("video".into()));
+    }
+
+    #[test]
+    fn a_log_level_is_of_an_area_or_of_all() {
+        let command = |words: &[&str]| parse(words).action.command();
+        let area = |area: Option<&str>, level| {
+            let area = area.map(ToOwned::to_owned);
+            Command::SetLogLevel { area, level }
+        };
+        assert_eq!(command(&["log-level", "warn"]), area(None, Level::Warn));
+        assert_eq!(command(&["log-level", "rules", "debug"]), area(Some("rules"), Level::Debug));
+        for wrong in [&["log-level"][..], &["log-level", "rules"], &["log-level", "x", "debug"]] {
+            assert!(Args::try_parse_from(["mcrctl"].iter().chain(wrong)).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

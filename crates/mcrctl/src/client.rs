@@ -1,5 +1,7 @@
 //! One request to the daemon and its answer.
 
+pub(crate) mod stream;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -29,14 +31,7 @@ fn ask_within(path: &Path, command: Command, timeout: Duration) -> Result<Value,
     if request.len() > MAX_REQUEST_BYTES {
         return Err(ClientError::RequestTooLong);
     }
-    let line = exchange(path, &request, timeout).map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied => ClientError::Forbidden(path.into()),
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-            ClientError::NobodyListens(path.into(), error)
-        }
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::Silent(path.into()),
-        _ => ClientError::Broken(path.into(), error),
-    })?;
+    let line = exchange(path, &request, timeout).map_err(|error| fault(path, error))?;
     if line.is_empty() {
         return Err(ClientError::Closed(path.into()));
     }
@@ -46,6 +41,18 @@ fn ask_within(path: &Path, command: Command, timeout: Duration) -> Result<Value,
         return Err(ClientError::OtherAnswer);
     }
     Ok(response.result?)
+}
+
+/// What an error of the connection means.
+fn fault(path: &Path, error: io::Error) -> ClientError {
+    match error.kind() {
+        ErrorKind::PermissionDenied => ClientError::Forbidden(path.into()),
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            ClientError::NobodyListens(path.into(), error)
+        }
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::Silent(path.into()),
+        _ => ClientError::Broken(path.into(), error),
+    }
 }
 
 /// Sends the line and reads the one that answers it; empty where none came.
@@ -97,6 +104,12 @@ pub(crate) enum ClientError {
     /// Connected, and closed without an answer.
     #[error("mcrd on {path} closed the connection without an answer", path = .0.display())]
     Closed(PathBuf),
+    /// A subscription that was closed.
+    #[error(
+        "mcrd on {path} ended the subscription: it has ended, or what it told was not read",
+        path = .0.display()
+    )]
+    Ended(PathBuf),
     /// Any other fault of the connection.
     #[error("{path}", path = .0.display())]
     Broken(PathBuf, #[source] io::Error),
@@ -118,7 +131,9 @@ impl ClientError {
     /// What the program ends with (sysexits(3head)).
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NobodyListens(..) | Self::Silent(_) | Self::Closed(_) => ExitCode::Unavailable,
+            Self::NobodyListens(..) | Self::Silent(_) | Self::Closed(_) | Self::Ended(_) => {
+                ExitCode::Unavailable
+            }
             Self::Forbidden(_) => ExitCode::NoPerm,
             Self::Broken(..) => ExitCode::IoErr,
             Self::RequestTooLong => ExitCode::DataErr,

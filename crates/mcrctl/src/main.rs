@@ -3,7 +3,9 @@
 
 mod args;
 mod client;
+mod events;
 mod render;
+mod trace;
 
 use std::io::{self, ErrorKind, Write};
 
@@ -11,7 +13,7 @@ use anyhow::Context;
 use clap::Parser;
 use sysexits::ExitCode;
 
-use args::Args;
+use args::{Action, Args};
 use client::ClientError;
 
 fn main() -> ExitCode {
@@ -32,6 +34,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.action {
+        Action::Trace(trace) => return trace::run(&args.control, trace, args.json),
+        Action::Events { follow } => return events::run(args, *follow),
+        _ => {}
+    }
     let answer = client::ask(&args.control, args.action.command())?;
     let shown = if args.json {
         render::json(&answer)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
 use mcr_api::control::DEFAULT_CONTROL_PATH;
+use mcr_api::log::Format;
 use mcr_api::worker::launch::{Io, Scheduling};
 use mcr_core::ids::WorkerId;
 use mcr_core::steering::Steering;
@@ -47,6 +48,9 @@ pub(crate) struct Args {
     /// Where to export metrics and health over HTTP, such as 127.0.0.1:9464 [default: nowhere]
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
+    /// How the log is written: text or json [default: text, and in fields to the journal]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<Format>,
     #[command(subcommand)]
     role: Option<Hidden>,
 }
@@ -121,6 +125,7 @@ impl Args {
             scheduling: self.scheduling,
             busy_poll_us: self.busy_poll_us,
             metrics: self.metrics,
+            log_format: self.log_format,
         }))
     }
 }
@@ -167,6 +172,7 @@ mod tests {
         for line in [
             "mcrd --io fast",
             "mcrd --scheduling now",
+            "mcrd --log-format xml",
             "mcrd --busy-poll-us 2000000",
             "mcrd --cores 3-1",
             "mcrd --metrics localhost",

@@ -115,6 +115,8 @@ pub struct TraceEvent {
     pub rule: Option<u64>,
     /// The interface that it came in by.
     pub interface: String,
+    /// Whether its frame begins with an Ethernet header, and not with IP's.
+    pub ethernet: bool,
     /// What happened.
     #[serde(flatten)]
     pub step: TraceStep,

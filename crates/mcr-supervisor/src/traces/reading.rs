@@ -2,7 +2,7 @@
 
 use mcr_api::control::{TraceCursor, TraceEvent, TraceStep, Traces};
 use mcr_core::ids::WorkerId;
-use mcr_core::interfaces::Interfaces;
+use mcr_core::interfaces::{Interfaces, LinkLayer};
 use mcr_core::ledger::{Header, header, seqlock, trace_event};
 use mcr_core::limits::TRACE_EVENTS;
 use mcr_core::trace::{EVENT_WORDS, Event, Step};
@@ -37,16 +37,17 @@ pub(crate) fn read<'a>(
             (cursor.worker, cursor.incarnation) == (source.worker.0, source.incarnation)
         });
         let next = source.read(from.map(|cursor| cursor.next), &mut answer.missed, |event| {
-            let interface = interfaces.numbered(event.ifindex);
+            let found = interfaces.numbered(event.ifindex);
             let interface =
-                interface.map_or_else(|| format!("if{}", event.ifindex), |i| i.name.to_string());
+                found.map_or_else(|| format!("if{}", event.ifindex), |i| i.name.to_string());
+            let is_ip = found.is_some_and(|i| i.link == Some(LinkLayer::Ip));
             let is_wanted = match of {
                 None => true,
                 Some(Of::Rule(id)) => event.rule == Some(*id),
                 Some(Of::Interface(name)) => event.rule.is_none() && interface == name.as_str(),
             };
             if is_wanted {
-                answer.events.push(source.event(event, interface));
+                answer.events.push(source.event(event, interface, !is_ip));
             }
         });
         answer.cursor.push(source.cursor(next));
@@ -95,7 +96,7 @@ impl Source<'_> {
         event.filter(|_| found == number)
     }
 
-    fn event(&self, event: &Event, interface: String) -> TraceEvent {
+    fn event(&self, event: &Event, interface: String, ethernet: bool) -> TraceEvent {
         TraceEvent {
             time_ns: event.at_ns,
             worker: self.worker.0,
@@ -103,6 +104,7 @@ impl Source<'_> {
             datagram: event.datagram,
             rule: event.rule.map(|rule| rule.0),
             interface,
+            ethernet,
             step: step(event.step),
             source: event.source,
             destination: event.destination,

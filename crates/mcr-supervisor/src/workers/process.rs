@@ -157,6 +157,10 @@ impl Link for Process {
         ledger::position(|word| self.ledger.load_acquire(word))
     }
 
+    fn log_levels(&self) -> u64 {
+        self.ledger.load(header(Header::LogLevels))
+    }
+
     fn heartbeat_age(&self) -> Option<Duration> {
         match self.ledger.load(header(Header::Heartbeat)) {
             0 => None,

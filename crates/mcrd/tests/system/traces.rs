@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::process;
 
 use anyhow::{Context, Result, ensure};
 use mcr_api::control::{
@@ -11,7 +12,7 @@ use mcr_api::control::{
 };
 use mcr_lab::frame::{Checksum, FrameBuilder};
 use mcr_lab::generator::Generator;
-use mcr_lab::harness::Suite;
+use mcr_lab::harness::{Skip, Suite};
 use mcr_lab::raw_sender::RawSender;
 use mcr_lab::{identity, wait};
 use nix::sys::signal::{Signal, kill};
@@ -27,6 +28,7 @@ pub(crate) fn trials(mut suite: Suite) -> Suite {
     suite = matrix(suite, "traces::a_drop_is_its_rules", &both, a_drop_is_its_rules);
     suite = matrix(suite, "traces::what_no_rule_wants", &both, what_no_rule_wants);
     suite = matrix(suite, "traces::samples", &both, samples);
+    suite = matrix(suite, "traces::a_file_for_wireshark", &both, a_file_for_wireshark);
     let usual = [Variant::usual()];
     suite = matrix(suite, "traces::a_flood_is_kept_at_its_newest", &usual, a_flood);
     matrix(suite, "traces::outlives_a_worker", &usual, outlives_a_worker)
@@ -248,4 +250,51 @@ fn outlives_a_worker(variant: Variant) -> Result<()> {
     })?;
     ensure!(relay.daemon.terminate()?.success(), "the daemon's end");
     Ok(())
+}
+
+/// What `mcrctl trace` prints and writes; Wireshark's own reader is the witness.
+fn a_file_for_wireshark(variant: Variant) -> Result<()> {
+    const PACKETS: usize = 5;
+    Relay::run(variant, |relay| {
+        let outputs = [endpoint(output(relay, 1), "out0")];
+        let rule = relay.add_active(&rule(input(relay), "in0", &outputs))?.rule.to_string();
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("trace.pcapng");
+        let file = file.to_str().context("a path of this test's")?;
+        let packets = PACKETS.to_string();
+        let steady = || relay.generator().rate(RATE).count(2 * RATE);
+        let traffic = relay.start_sending(steady, input(relay))?;
+        let arguments =
+            ["trace", &rule, "--packets", &packets, "--seconds", "60", "--pcapng", file];
+        let shown = relay.daemon.mcrctl(&arguments)?;
+        traffic.finish()?;
+        ensure!(shown.status.success(), "{shown:?}");
+        let text = String::from_utf8(shown.stdout)?;
+        let sent = format!("sent to {}", outputs[0]);
+        ensure!(text.matches(&sent).count() == PACKETS, "{text}");
+        ensure!(read(relay, &[])?.running == 0, "it has ended its trace");
+        let family = if variant.family.group(1).is_ipv4() { "ip.dst" } else { "ipv6.dst" };
+        let fields = ["frame.interface_name", "frame.comment", "frame.time_epoch", family];
+        let mut tshark = process::Command::new("tshark");
+        tshark.args(["-r", file, "-T", "fields", "-E", "separator=|"]);
+        tshark.args(fields.iter().flat_map(|field| ["-e", field]));
+        let Ok(read) = tshark.output() else {
+            return Err(Skip::Forbidden("tshark is not installed".into()).into());
+        };
+        let packets = String::from_utf8(read.stdout)?;
+        ensure!(read.status.success() && packets.lines().count() == PACKETS, "{packets}");
+        for line in packets.lines() {
+            let found: Vec<&str> = line.split('|').collect();
+            let [interface, comment, time, destination] = found[..] else {
+                anyhow::bail!("{line}");
+            };
+            ensure!(interface == "in0" && comment.contains(&sent), "{line}");
+            ensure!(destination == input(relay).ip().to_string(), "{line}");
+            let (_, fraction) = time.split_once('.').context("a fraction")?;
+            ensure!(fraction.len() == 9, "nanoseconds: {line}");
+        }
+        // Not the same thousand each time, as it would be if microseconds were kept.
+        ensure!(packets.lines().any(|line| !line.contains("000|")), "{packets}");
+        Ok(())
+    })
 }
