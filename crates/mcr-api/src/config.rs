@@ -4,6 +4,9 @@
 //! [steering]
 //! mode = "hash"
 //!
+//! [metrics]
+//! listen = "127.0.0.1:9464"
+//!
 //! [log]
 //! level = "warn"
 //!
@@ -15,6 +18,7 @@
 //! ```
 
 mod log;
+mod metrics;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -27,6 +31,8 @@ use toml::Spanned;
 use crate::rule::{Key, OutputSpec, RuleSpec, source_address};
 pub use log::LogConfig;
 use log::LogTable;
+pub use metrics::MetricsConfig;
+use metrics::MetricsTable;
 
 /// What the file asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub struct Config {
     pub rules: Vec<ConfiguredRule>,
     /// How frames are divided among the workers, where it says so.
     pub steering: Option<Steering>,
+    /// What of the metrics it says.
+    pub metrics: MetricsConfig,
     /// How and what is logged.
     pub log: LogConfig,
 }
@@ -84,9 +92,11 @@ impl Config {
             let mode = table.mode.get_ref().parse();
             mode.map_err(|cause| error(Some(table.mode.span()), format!("mode: {cause}")))
         });
+        let metrics = file.metrics.map_or_else(|| Ok(MetricsConfig::default()), MetricsTable::read);
+        let metrics = metrics.map_err(|(place, cause)| error(Some(place), cause))?;
         let log = file.log.map_or_else(|| Ok(LogConfig::default()), LogTable::read);
         let log = log.map_err(|(place, cause)| error(Some(place), cause))?;
-        Ok(Self { rules, steering: steering.transpose()?, log })
+        Ok(Self { rules, steering: steering.transpose()?, metrics, log })
     }
 }
 
@@ -95,6 +105,7 @@ impl Config {
 #[serde(deny_unknown_fields)]
 struct File {
     steering: Option<SteeringTable>,
+    metrics: Option<MetricsTable>,
     log: Option<LogTable>,
     #[serde(default)]
     rule: Vec<Spanned<RuleTable>>,
@@ -239,7 +250,8 @@ exclusive = true
         );
         assert_eq!(
             error("[[rule]]", "[sterling]\n[[rule]]"),
-            "mcr.toml:2: unknown field `sterling`, expected one of `steering`, `log`, `rule`"
+            "mcr.toml:2: unknown field `sterling`, expected one of `steering`, `metrics`, `log`, \
+             `rule`"
         );
         assert_eq!(
             error("[[rule]]", "[steering]\nmode = \"dice\"\n[[rule]]"),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mcr_api::config::{Config, ConfiguredRule, LogConfig};
+use mcr_api::config::{Config, ConfiguredRule, LogConfig, MetricsConfig};
 use mcr_api::control::{About, Answer, ErrorBody, ErrorCode, EventKind, Reloaded};
 use mcr_core::steering::Steering;
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +20,8 @@ pub(crate) struct Configuration {
     path: Option<PathBuf>,
     /// What it said of steering at the start.
     steering: Option<Steering>,
+    /// What it said of metrics then.
+    metrics: MetricsConfig,
     /// What it says of the log.
     log: LogConfig,
     events: mpsc::Sender<Event>,
@@ -41,7 +43,13 @@ pub(crate) enum ReloadError {
 
 impl Configuration {
     pub(crate) fn new(path: Option<PathBuf>, config: &Config, events: mpsc::Sender<Event>) -> Self {
-        Self { path, steering: config.steering, log: config.log.clone(), events }
+        Self {
+            path,
+            steering: config.steering,
+            metrics: config.metrics,
+            log: config.log.clone(),
+            events,
+        }
     }
 
     /// Reads the file, not on this thread: a large one takes long. What it says comes as
@@ -76,6 +84,9 @@ impl Supervisor {
             let reloaded = self.configure(&config.rules)?;
             if config.steering != self.configuration.steering {
                 warn!("{file}: steering cannot change while datagrams flow: restart mcrd for that");
+            }
+            if config.metrics != self.configuration.metrics {
+                warn!("{file}: what is said of metrics holds from a restart of mcrd on");
             }
             self.configure_log(config.log);
             Ok(reloaded)

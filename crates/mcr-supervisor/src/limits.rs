@@ -144,6 +144,43 @@ pub(crate) const NOTICES_WAITING: usize = 64;
 /// at the most rules takes some milliseconds.
 pub(crate) const STATUS_TICKS: u32 = 4;
 
+/// A worker's heartbeat older than this is late: five times what one takes that has nothing to do,
+/// and seen before a stalled worker is replaced.
+pub(crate) const HEARTBEAT_LATE: Duration = Duration::from_millis(5 * 100);
+
+/// Of what keeps the relay from being ready, the lines that are shown.
+pub(crate) const LACKS_TOLD: usize = 20;
+
+/// Series of rings, rules and outputs exported where nothing else is said: those of 10,000 rules
+/// with an output each and an error for each output, some 10 MB of text.
+pub(crate) const METRIC_SERIES: usize = 10_000 * (4 + 3 + 1);
+
+/// Rules read for the metrics in one turn: under a millisecond.
+pub(crate) const EXPORTED_AT_ONCE: usize = SAMPLED_AT_ONCE / 2;
+
+/// For so long an exposition, or how the relay is, is not made anew: who asks more often, or all
+/// that ask at once, are told the same.
+pub(crate) const PAGE_AGE: Duration = Duration::from_millis(100);
+
+/// How long the supervisor's loop may take to say how it is before it counts as dead.
+pub(crate) const HEALTH_WAIT: Duration = Duration::from_secs(1);
+
+/// How long gathering and writing an exposition may take: most of what Prometheus waits by default.
+pub(crate) const EXPOSITION_WAIT: Duration = Duration::from_secs(8);
+
+/// Connections to the metrics' server at a time: some scrapers, probes and people.
+pub(crate) const SCRAPERS: usize = 16;
+
+/// How long a client may take for its request's header.
+pub(crate) const REQUEST_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a connection may take in all, as long as Prometheus waits by default
+/// (`scrape_timeout`).
+pub(crate) const SCRAPE_WAIT: Duration = Duration::from_secs(10);
+
+/// Bytes of a request's header: many times what Prometheus sends, and the least that hyper takes.
+pub(crate) const REQUEST_BYTES: usize = 8 * 1024;
+
 /// Causes of log lines that are remembered: as many as there can be lines in their time.
 pub(crate) const CAUSES_KEPT: usize =
     LOG_BURST as usize + CAUSE_WINDOW.as_secs() as usize * LOG_LINES_PER_SECOND as usize;

@@ -16,6 +16,7 @@ use crate::control::{self, ControlSocket, SocketError};
 use crate::event::Event;
 use crate::interfaces::Observer;
 use crate::log::Log;
+use crate::metrics;
 use crate::news::News;
 use crate::settings::{Settings, StartError};
 use crate::state::State;
@@ -67,6 +68,10 @@ async fn serve_at(
     let configuration = Configuration::new(settings.config.clone(), &config, events.clone());
     let mut supervisor = Supervisor::new(state, workers, log, configuration, inbox);
     supervisor.configure(&config.rules)?;
+    let listen = settings.metrics.or(config.metrics.listen);
+    let max_series = config.metrics.max_series.unwrap_or(limits::METRIC_SERIES);
+    let server = listen.map(|at| metrics::Server::start(at, max_series, events.clone()));
+    let server = server.transpose()?;
     supervisor.start_workers().await?;
     observer.watch(events.clone()).map_err(system("watching the interfaces"))?;
     unreachable::collect(&events);
@@ -76,6 +81,7 @@ async fn serve_at(
     supervisor.service_manager.ready();
     supervisor.run().await;
     clients.abort();
+    drop(server);
     supervisor.stop().await;
     Ok(())
 }

@@ -102,9 +102,13 @@ impl State {
     }
 
     /// Whether a rule can relay.
+    pub(crate) fn is_active(&self, id: RuleId) -> bool {
+        self.demands.get(&id).is_some_and(|demand| self.is_read(demand))
+    }
+
+    /// The same as a state.
     pub(crate) fn rule_state(&self, id: RuleId) -> RuleState {
-        let is_read = self.demands.get(&id).is_some_and(|demand| self.is_read(demand));
-        if is_read { RuleState::Active } else { RuleState::Pending }
+        if self.is_active(id) { RuleState::Active } else { RuleState::Pending }
     }
 
     /// How many rules can relay.

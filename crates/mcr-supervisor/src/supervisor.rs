@@ -14,6 +14,7 @@ use crate::control;
 use crate::event::Event;
 use crate::limits;
 use crate::log::Log;
+use crate::metrics;
 use crate::notify::ServiceManager;
 use crate::settings::StartError;
 use crate::state::State;
@@ -187,6 +188,7 @@ impl Supervisor {
                     state.unreachable.count(report, |source| egresses.is_source(source));
                 }
             }
+            Event::Metrics(question) => metrics::answer(self, question),
             Event::Terminate => return Next::End,
         }
         Next::GoOn

@@ -212,6 +212,11 @@ impl Workers {
         })
     }
 
+    /// A generation that every worker has had the time to reach: what was desired at the last tick.
+    pub(crate) fn settled_generation(&self) -> u64 {
+        self.desired_before
+    }
+
     /// How many there should be.
     pub(crate) fn len(&self) -> usize {
         self.places.len()

@@ -40,7 +40,9 @@ pub(crate) fn of_start(error: &StartError) -> Failure {
         }
         StartError::TooManyWorkers { .. } => ExitCode::Usage,
         StartError::Permission(_) => ExitCode::NoPerm,
-        StartError::Live(_) | StartError::Workers(_) => ExitCode::Unavailable,
+        StartError::Live(_) | StartError::Workers(_) | StartError::MetricsAddress { .. } => {
+            ExitCode::Unavailable
+        }
         StartError::ControlPath(_) => ExitCode::CantCreat,
         StartError::System { .. } => ExitCode::OsErr,
     };

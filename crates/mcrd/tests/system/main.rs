@@ -24,6 +24,7 @@ mod load;
 mod logging;
 mod losses;
 mod membership;
+mod metrics;
 mod network;
 mod outage;
 mod reload;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
     suite = lifecycle::trials(suite);
     suite = ending::trials(suite);
     suite = service_manager::trials(suite);
+    suite = metrics::trials(suite);
     suite = faults::trials(suite);
     suite = outage::trials(suite);
     suite = events::trials(suite);
