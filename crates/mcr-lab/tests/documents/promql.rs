@@ -1,5 +1,5 @@
-//! Looks a `PromQL` query over for names: those of metrics and labels must be the exporter's. Whether
-//! it is `PromQL` at all is promtool's to say.
+//! Looks a `PromQL` query over for names: those of metrics and labels must be the exporter's.
+//! Whether it is `PromQL` at all is promtool's to say.
 
 use std::collections::BTreeSet;
 
