@@ -1,4 +1,5 @@
-//! The part of `docs/observing.md` that is made from the code: every metric, counter and reason.
+//! The part of `docs/observing.md` that is made from the code: every metric, counter, reason and
+//! area of the log.
 //!
 //! Whoever adds a counter finds the document's test failing, and `mcr-lab document` mends it.
 
@@ -6,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use mcr_api::log::Area;
 use mcr_api::metrics::{Kind, Metric};
 use mcr_core::ledger::{CoreCounter, OutputCounter, RingCounter, RuleCounter};
 use mcr_core::verdict::{DropReason, EgressError};
@@ -72,6 +74,11 @@ fn tables() -> String {
             "Counters of each output, beside its errors",
             ["counter", "meaning"],
             OutputCounter::ALL.iter().map(|c| counter(c.name(), c.explanation())),
+        ),
+        section(
+            "Areas of the log, each with a level of its own",
+            ["area", "meaning"],
+            Area::ALL.iter().map(|area| counter(area.name(), area.about())),
         ),
     ];
     sections.join("\n")

@@ -152,8 +152,8 @@ pub(crate) const HEARTBEAT_LATE: Duration = Duration::from_millis(5 * 100);
 pub(crate) const LACKS_TOLD: usize = 20;
 
 /// Series of rings, rules and outputs exported where nothing else is said: those of 10,000 rules
-/// with an output each and an error for each output, some 10 MB of text.
-pub(crate) const METRIC_SERIES: usize = 10_000 * (4 + 3 + 1);
+/// with an output each and an error for each output, and of 2,500 rings; some 10 MB of text.
+pub(crate) const METRIC_SERIES: usize = 10_000 * (4 + 3 + 1) + 2_500 * 8;
 
 /// Rules read for the metrics in one turn: under a millisecond.
 pub(crate) const EXPORTED_AT_ONCE: usize = SAMPLED_AT_ONCE / 2;

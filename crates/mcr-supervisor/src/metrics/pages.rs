@@ -11,6 +11,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::routing::get;
 use hyper::body::Bytes;
 use tokio::sync::{Mutex, mpsc};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Question;
@@ -27,9 +28,12 @@ pub(super) struct Pages {
     max_series: usize,
     /// Connections that had to make room for newer ones.
     pub(super) connections_dropped: AtomicU64,
-    exposition: Mutex<Option<Made<Bytes>>>,
-    health: Mutex<Option<Made<Health>>>,
+    exposition: Latest<Bytes>,
+    health: Latest<Health>,
 }
+
+/// Where the latest of something is, and who holds it makes the next.
+type Latest<T> = Arc<Mutex<Option<Made<T>>>>;
 
 /// Something, and when it was made.
 #[derive(Debug)]
@@ -47,8 +51,8 @@ impl Pages {
             supervisor,
             max_series,
             connections_dropped: AtomicU64::new(0),
-            exposition: Mutex::default(),
-            health: Mutex::default(),
+            exposition: Latest::default(),
+            health: Latest::default(),
         })
     }
 
@@ -62,18 +66,21 @@ impl Pages {
             .with_state(Arc::clone(self))
     }
 
-    async fn exposition(&self) -> Option<Bytes> {
-        fresh(&self.exposition, limits::EXPOSITION_WAIT, async || {
+    async fn exposition(self: Arc<Self>) -> Option<Bytes> {
+        let latest = Arc::clone(&self.exposition);
+        let make = async move {
             let selection = gather(&self.supervisor, self.max_series).await?;
             let dropped = self.connections_dropped.load(Ordering::Relaxed);
-            let text = tokio::task::spawn_blocking(move || exposition::text(selection, dropped));
+            let text = spawn_blocking(move || exposition::text(selection, dropped));
             Some(text.await.ok()?.ok()?.into())
-        })
-        .await
+        };
+        fresh(latest, limits::EXPOSITION_WAIT, make).await
     }
 
-    async fn health(&self) -> Option<Health> {
-        fresh(&self.health, limits::HEALTH_WAIT, || ask(&self.supervisor, Question::Health)).await
+    async fn health(self: Arc<Self>) -> Option<Health> {
+        let latest = Arc::clone(&self.health);
+        let make = async move { ask(&self.supervisor, Question::Health).await };
+        fresh(latest, limits::HEALTH_WAIT, make).await
     }
 }
 
@@ -108,58 +115,87 @@ fn plain(status: StatusCode, text: impl Into<Bytes>) -> Page {
 }
 
 /// What was made lately, or else is made now; nothing where that takes too long or fails.
-async fn fresh<T: Clone>(
-    place: &Mutex<Option<Made<T>>>,
+async fn fresh<T: Clone + Send + 'static>(
+    latest: Latest<T>,
     patience: Duration,
-    make: impl AsyncFnOnce() -> Option<T>,
+    make: impl Future<Output = Option<T>> + Send + 'static,
 ) -> Option<T> {
     let outcome = async {
         // Who comes meanwhile waits here, and takes what was made for the first.
-        let mut latest = place.lock().await;
+        let mut latest = latest.lock_owned().await;
         if let Some(made) = latest.as_ref().filter(|made| made.at.elapsed() < limits::PAGE_AGE) {
             return Some(made.what.clone());
         }
-        *latest = None;
-        let what = make().await?;
-        *latest = Some(Made { what: what.clone(), at: Instant::now() });
-        Some(what)
+        // It is made to the end even if its client goes: or clients that go could have it made
+        // again and again.
+        let making = tokio::spawn(async move {
+            *latest = None;
+            let what = timeout(patience, make).await.ok().flatten()?;
+            *latest = Some(Made { what: what.clone(), at: Instant::now() });
+            Some(what)
+        });
+        making.await.ok().flatten()
     };
     timeout(patience, outcome).await.ok().flatten()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::future::pending;
+    use std::sync::atomic::AtomicU32;
+
+    use futures_util::FutureExt;
+    use tokio::task::yield_now;
 
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
+    /// Counts how often it is made.
+    async fn made(times: Arc<AtomicU32>) -> Option<u32> {
+        yield_now().await;
+        Some(times.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
     #[tokio::test]
     async fn who_comes_meanwhile_takes_what_the_first_was_made() {
-        let (place, times) = (Mutex::default(), Cell::new(0));
-        let make = async || {
-            tokio::task::yield_now().await;
-            times.set(times.get() + 1);
-            Some(times.get())
-        };
-        let all = tokio::join!(
-            fresh(&place, PATIENCE, make),
-            fresh(&place, PATIENCE, make),
-            fresh(&place, PATIENCE, make),
-        );
-        assert_eq!(all, (Some(1), Some(1), Some(1)));
+        let (latest, times) = (Latest::default(), Arc::default());
+        let ask = || fresh(Arc::clone(&latest), PATIENCE, made(Arc::clone(&times)));
+        assert_eq!(tokio::join!(ask(), ask(), ask()), (Some(1), Some(1), Some(1)));
         tokio::time::sleep(limits::PAGE_AGE).await;
-        assert_eq!(fresh(&place, PATIENCE, make).await, Some(2));
+        assert_eq!(ask().await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_has_it_made_to_the_end() {
+        let (latest, times) = (Latest::default(), Arc::default());
+        let ask = || fresh(Arc::clone(&latest), PATIENCE, made(Arc::clone(&times)));
+        for _ in 0..10 {
+            let client = tokio::spawn(ask());
+            yield_now().await;
+            client.abort();
+        }
+        assert_eq!(ask().await, Some(1));
     }
 
     #[tokio::test]
     async fn what_is_never_made_is_waited_for_only_so_long() {
-        let place = Mutex::<Option<Made<u8>>>::default();
-        let patience = Duration::from_millis(10);
-        assert_eq!(fresh(&place, patience, async || pending().await).await, None);
-        assert_eq!(fresh(&place, PATIENCE, async || None).await, None);
-        assert_eq!(fresh(&place, PATIENCE, async || Some(7)).await, Some(7));
+        let latest = Latest::<u8>::default();
+        let ask = |patience, make| fresh(Arc::clone(&latest), patience, make);
+        assert_eq!(ask(Duration::from_millis(10), pending().boxed()).await, None);
+        assert_eq!(ask(PATIENCE, async { None }.boxed()).await, None);
+        assert_eq!(ask(PATIENCE, async { Some(7) }.boxed()).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn a_supervisor_that_does_not_answer_is_dead() {
+        let (supervisor, _unread) = mpsc::channel(1);
+        let pages = Pages::new(supervisor, 100);
+        let (status, _, text) = healthz(State(Arc::clone(&pages))).await;
+        assert_eq!((status, &*text), (StatusCode::SERVICE_UNAVAILABLE, SILENT.as_bytes()));
+        let (supervisor, ended) = mpsc::channel(1);
+        drop(ended);
+        let (status, ..) = metrics(State(Pages::new(supervisor, 100))).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     }
 }

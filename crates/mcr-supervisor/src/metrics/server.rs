@@ -48,7 +48,7 @@ impl Server {
                 tokio::select! {
                     _ = ended => {}
                     Err(error) = accept(listener, &pages) => {
-                        warn!("metrics at {address} cannot be served: {error}");
+                        warn!("metrics at {address} cannot be served, restart mcrd: {error}");
                     }
                 }
             });
