@@ -3,8 +3,12 @@
 
 mod args;
 mod client;
+mod limits;
 mod render;
+mod top;
 mod trace;
+mod units;
+mod watch;
 
 use std::io::{self, ErrorKind, Write};
 
@@ -35,6 +39,14 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<()> {
     if let Action::Trace(trace) = &args.action {
         return trace::run(&args.control, trace, args.json);
+    }
+    if let Action::Top { interval } = args.action {
+        return top::run(args, interval);
+    }
+    if let Action::Stats(stats) = &args.action
+        && stats.watch
+    {
+        return watch::run(args, stats.interval);
     }
     let answer = client::ask(&args.control, args.action.command())?;
     let shown = if args.json {

@@ -1,9 +1,9 @@
 use serde_json::json;
 
 use super::*;
+use crate::args::parse;
 
 const LIST: Action = Action::List;
-const STATS: Action = Action::Stats;
 
 fn output_of(action: &Action, body: Value) -> String {
     let shown = text(action, body).unwrap();
@@ -123,7 +123,7 @@ fn stats_body() -> Value {
 #[test]
 fn stats_follow_a_datagrams_way() {
     assert_eq!(
-        output_of(&STATS, stats_body()),
+        output_of(&parse(&["stats"]).action, stats_body()),
         "\
 UP 61 s                  TOTAL  PER SECOND
 received               1000110       50000
@@ -158,7 +158,7 @@ RULE     INPUT, OUTPUTS          PACKETS  PER S   BIT/S  NOT SENT
 
 #[test]
 fn an_added_rules_id_stands_alone() {
-    let add = crate::args::parse(&["add", "239.1.1.1:5000@eth0", "--to", "10.0.0.1:1@eth1"]);
+    let add = parse(&["add", "239.1.1.1:5000@eth0", "--to", "10.0.0.1:1@eth1"]);
     let body = |created, applied, state, problems| {
         json!({"rule": 7, "created": created, "applied": applied, "state": state,
             "problems": problems})
@@ -180,7 +180,7 @@ fn an_added_rules_id_stands_alone() {
 
 #[test]
 fn a_removal_is_confirmed() {
-    let remove = crate::args::parse(&["remove", "video"]);
+    let remove = parse(&["remove", "video"]);
     let shown = text(&remove.action, json!({"rule": 7, "applied": false})).unwrap();
     assert_eq!(shown.output, "removed rule 7\n");
     assert_eq!(shown.notes, ["not every worker has dropped rule 7 yet"]);
@@ -208,5 +208,5 @@ fn json_is_one_document_with_all_that_came() {
 
 #[test]
 fn another_answer_is_an_error() {
-    assert!(text(&STATS, json!({"rules": []})).is_err());
+    assert!(text(&parse(&["stats"]).action, json!({"rules": []})).is_err());
 }
