@@ -20,12 +20,10 @@ pub(crate) fn short(number: f64) -> String {
         prefix = next;
         scaled /= 1000.0;
     }
-    let decimals = if scaled < 9.995 {
-        2
-    } else if scaled < 99.95 {
-        1
-    } else {
-        0
+    let decimals = match scaled {
+        ..9.995 => 2,
+        ..99.95 => 1,
+        _ => 0,
     };
     format!("{scaled:.decimals$}{prefix}")
 }

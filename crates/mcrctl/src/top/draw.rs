@@ -94,7 +94,7 @@ fn help(model: &Model) -> &'static str {
     }
     match model.view {
         View::Rules => {
-            "↑↓ PgUp PgDn move  Enter open  ←→ sort  r reverse  / filter  1-4 Tab view  p pause  q quit"
+            "↑↓ move  Enter open  ←→ sort  r reverse  / filter  1-4 view  p pause  q quit"
         }
         View::Drops => "1-4 Tab view   p pause   q quit",
         View::Cores | View::Interfaces => "↑↓ PgUp PgDn move   1-4 Tab view   p pause   q quit",

@@ -30,6 +30,7 @@ mod service_manager;
 mod startup;
 mod statistics;
 mod steering;
+mod top;
 mod traces;
 mod variant;
 
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     suite = rules::trials(suite);
     suite = startup::trials(suite);
     suite = statistics::trials(suite);
+    suite = top::trials(suite);
     suite = traces::trials(suite);
     suite.run()
 }

@@ -12,7 +12,7 @@ use crate::top::model::Model;
 use crate::top::snapshot::Snapshot;
 use crate::units::{count, per_cent, short, sum};
 
-const BARS: usize = 8;
+const BARS: usize = 6;
 
 const HEADINGS: [Heading; 12] = [
     Heading::right("WORKER", 6),
@@ -26,7 +26,7 @@ const HEADINGS: [Heading; 12] = [
     Heading::right("DROP/S", 6),
     Heading::right("ERR/S", 5),
     Heading::left("SYNC", 4),
-    Heading::right("RESTARTS", 8),
+    Heading::right("DIED", 5),
 ];
 
 /// Draws those that fit, and below what is wrong with them.

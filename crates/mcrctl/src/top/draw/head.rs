@@ -14,19 +14,19 @@ use crate::units::{count, short, sum, uptime};
 
 const HEADINGS: [Heading; 8] = [
     Heading::left("", 10),
-    Heading::right("RECEIVED", 9),
-    Heading::right("MATCHED", 9),
-    Heading::right("SENT", 9),
-    Heading::right("BITS SENT", 9),
+    Heading::right("RECEIVED", 8),
+    Heading::right("KERNEL DROPS", 12),
+    Heading::right("MATCHED", 8),
     Heading::right("DROPPED", 8),
+    Heading::right("SENT", 8),
     Heading::right("NOT SENT", 8),
-    Heading::right("BY KERNEL", 9),
+    Heading::right("BITS SENT", 9),
 ];
 
 /// The columns that they take, and as many for a curve beside them.
 const NUMBERS_WIDTH: u16 = 80;
 
-/// Draws them.
+/// Draws them, in the order of a datagram's way.
 pub(super) fn draw(model: &Model, look: Look, frame: &mut Frame, area: Rect) {
     let first = Rect { height: 1.min(area.height), ..area };
     let (text, style) = state(model, look);
@@ -61,16 +61,15 @@ fn summary(model: &Model, picture: &Snapshot) -> String {
     let workers = &picture.workers;
     let running = workers.iter().filter(|worker| worker.state == WorkerState::Running).count();
     let up = uptime(picture.stats.uptime_s);
-    let mut text = format!("mcrd up {up}   workers {running} of {}", workers.len());
-    text += &format!("   rules {}", model.rules().len());
-    let pending = model.pending();
-    if pending > 0 {
-        text += &format!(", {pending} pending");
-    }
-    if !picture.problems.is_empty() {
-        text += &format!(", {} with problems", picture.problems.len());
-    }
-    text
+    let rules = model.rules().len();
+    let of_them = |count: usize, what: &str| match count {
+        0 => String::new(),
+        _ => format!(", {count} {what}"),
+    };
+    let pending = of_them(model.pending(), "pending");
+    let troubled = of_them(picture.problems.len(), "with problems");
+    let workers = format!("{running} of {}", workers.len());
+    format!("mcrd up {up}   workers {workers}   rules {rules}{pending}{troubled}")
 }
 
 fn totals(stats: &Stats, look: Look) -> [Row; 2] {
@@ -78,21 +77,21 @@ fn totals(stats: &Stats, look: Look) -> [Row; 2] {
     let per_s = Row::default()
         .cell("per second")
         .cell(short(rates.received_per_s))
+        .styled(short(rates.kernel_drops_per_s), look.unwanted(rates.kernel_drops_per_s))
         .cell(short(rates.matched_per_s))
-        .cell(short(rates.sent_per_s))
-        .cell(short(rates.sent_bits_per_s))
         .cell(short(rates.drops_per_s))
+        .cell(short(rates.sent_per_s))
         .styled(short(rates.errors_per_s), look.unwanted(rates.errors_per_s))
-        .styled(short(rates.kernel_drops_per_s), look.unwanted(rates.kernel_drops_per_s));
+        .cell(short(rates.sent_bits_per_s));
     let whole = Row::default()
         .cell("in all")
         .cell(count(totals.received))
+        .cell(count(totals.kernel_drops))
         .cell(count(totals.matched))
-        .cell(count(totals.sent))
-        .cell(count(8 * totals.sent_bytes))
         .cell(count(sum(&totals.drops)))
+        .cell(count(totals.sent))
         .cell(count(sum(&totals.errors)))
-        .cell(count(totals.kernel_drops));
+        .cell(count(8 * totals.sent_bytes));
     [per_s, whole]
 }
 

@@ -2,7 +2,7 @@
 
 use mcr_api::control::{OutputStats, RuleStats};
 use ratatui::Frame;
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 
 use super::list::{self, Heading, Row};
@@ -32,6 +32,8 @@ pub(super) fn draw(model: &Model, look: Look, frame: &mut Frame, area: Rect) {
     };
     let lines = lines(model, (rule, flow), look, usize::from(area.width));
     let rest = list::draw_lines(frame, area, lines.into_iter());
+    // The last line is for what the list has not enough room for.
+    let [rest, last] = Layout::vertical([Constraint::Min(0), Constraint::Length(1)]).areas(rest);
     let page_rows = usize::from(rest.height.saturating_sub(1));
     let page = list::page(model.cursor(), page_rows, rule.outputs.len());
     let rows = page.map(|line| {
@@ -39,6 +41,12 @@ pub(super) fn draw(model: &Model, look: Look, frame: &mut Frame, area: Rect) {
         output(&rule.outputs[line], look).chosen(is_chosen)
     });
     list::draw(frame, rest, &HEADINGS, rows);
+    if let Some(chosen) = rule.outputs.get(model.cursor())
+        && !not_sent(chosen).is_empty()
+    {
+        let text = format!("{} not sent: {}", chosen.to, not_sent(chosen));
+        frame.render_widget(Line::styled(text, look.warning()), last);
+    }
 }
 
 fn lines<'a>(
@@ -84,16 +92,21 @@ fn rates(name: &str, per_s: [f64; 2], totals: [u64; 2]) -> Line<'static> {
 }
 
 fn output(output: &OutputStats, look: Look) -> Row {
-    let errors = output.errors.iter();
-    let mut reasons: Vec<_> = errors.map(|(name, n)| format!("{name} {}", count(*n))).collect();
-    if output.unreachable > 0 {
-        reasons.push(format!("unreachable {}", count(output.unreachable)));
-    }
     Row::default()
         .cell(output.to.clone())
         .cell(short(output.sent_per_s))
         .cell(short(output.bits_per_s))
         .cell(count(output.sent))
         .styled(short(output.errors_per_s), look.unwanted(output.errors_per_s))
-        .cell(reasons.join(", "))
+        .cell(not_sent(output))
+}
+
+/// Copies not sent, by reason.
+fn not_sent(output: &OutputStats) -> String {
+    let errors = output.errors.iter();
+    let mut reasons: Vec<_> = errors.map(|(name, n)| format!("{name} {}", count(*n))).collect();
+    if output.unreachable > 0 {
+        reasons.push(format!("unreachable {}", count(output.unreachable)));
+    }
+    reasons.join(", ")
 }
