@@ -11,7 +11,7 @@ pub(crate) const HISTORY: usize = 2 * 60;
 pub(crate) const INTERVAL_SHORTEST: Duration = Duration::from_millis(100);
 
 /// The longest: an hour.
-pub(crate) const INTERVAL_LONGEST: Duration = Duration::from_secs(60 * 60);
+pub(crate) const INTERVAL_LONGEST: Duration = Duration::from_hours(1);
 
 /// How long `top` waits before it looks for a daemon that is gone again, at most.
 pub(crate) const RECONNECT: Duration = Duration::from_secs(1);

@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_says_so() {
-        let cut = |text: &str, width| super::cut(text.into(), width);
+        let cut = |text: &str, width| cut(text.into(), width);
         assert_eq!(cut("239.1.1.1:5000@eth0", 19), "239.1.1.1:5000@eth0");
         assert_eq!(cut("239.1.1.1:5000@eth0", 18), "239.1.1.1:5000@et…");
         assert_eq!(cut("ab", 0), "");
