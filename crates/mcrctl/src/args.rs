@@ -30,9 +30,33 @@ pub(crate) struct Args {
     pub(crate) action: Action,
 }
 
-/// What to ask of the daemon.
+/// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
+    #[command(flatten)]
+    Question(Question),
+    /// Show the way of single datagrams: received, dropped and why, sent to which output, and not
+    /// sent and why.
+    Trace(Trace),
+    /// Show what has happened to rules, workers, interfaces and the configuration.
+    ///
+    /// With --json each event is a JSON object on a line of its own.
+    Events {
+        /// Then show what happens, as it does.
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Show on this terminal what goes in and out, as it goes.
+    Top {
+        /// How often the daemon is asked.
+        #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+        interval: Duration,
+    },
+}
+
+/// What one request asks of the daemon.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Question {
     /// Relay what arrives at INPUT to every OUTPUT, and print the rule's id.
     #[command(after_help = ENDPOINTS)]
     Add(Add),
@@ -50,17 +74,6 @@ pub(crate) enum Action {
     Workers,
     /// Show what was received, dropped and why, sent, and not sent and why.
     Stats(Stats),
-    /// Show the way of single datagrams: received, dropped and why, sent to which output, and not
-    /// sent and why.
-    Trace(Trace),
-    /// Show what has happened to rules, workers, interfaces and the configuration.
-    ///
-    /// With --json each event is a JSON object on a line of its own.
-    Events {
-        /// Then show what happens, as it does.
-        #[arg(long)]
-        follow: bool,
-    },
     /// Log more, or less, from now on.
     #[command(allow_missing_positional = true, after_help = areas())]
     LogLevel {
@@ -68,12 +81,6 @@ pub(crate) enum Action {
         area: Option<Area>,
         /// The least that is logged: error, warn, info or debug.
         level: Level,
-    },
-    /// Show on this terminal what goes in and out, as it goes.
-    Top {
-        /// How often the daemon is asked.
-        #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
-        interval: Duration,
     },
     /// Show the versions of this program and of the daemon.
     Version,
@@ -177,7 +184,7 @@ pub(crate) struct Trace {
     pub(crate) seconds: NonZeroU32,
 }
 
-impl Action {
+impl Question {
     /// The command that asks it of the daemon.
     pub(crate) fn command(&self) -> Command {
         match self {
@@ -187,10 +194,6 @@ impl Action {
             Self::List => Command::ListRules {},
             Self::Workers => Command::ListWorkers {},
             Self::Stats(stats) => Command::GetStats(stats.selection()),
-            Self::Top { .. } => Command::GetStats(Selection::default()),
-            Self::Trace(trace) => Command::EnableTrace(trace.order()),
-            Self::Events { follow: false } => Command::GetEvents {},
-            Self::Events { follow: true } => Command::Subscribe { after: Some(0) },
             Self::LogLevel { area, level } => {
                 let area = area.map(|area| area.name().to_owned());
                 Command::SetLogLevel { area, level: *level }
@@ -239,6 +242,15 @@ pub(crate) fn parse(arguments: &[&str]) -> Args {
     Args::parse_from(std::iter::once(&"mcrctl").chain(arguments))
 }
 
+/// What a command line for tests asks.
+#[cfg(test)]
+pub(crate) fn question(arguments: &[&str]) -> Question {
+    match parse(arguments).action {
+        Action::Question(question) => question,
+        other => panic!("{other:?} asks no question"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -266,9 +278,10 @@ mod tests {
         ]);
         assert!(args.json);
         assert_eq!(args.control, PathBuf::from("/tmp/c"));
-        let Command::AddRule { rule } = args.action.command() else {
+        let Action::Question(Question::Add(add)) = args.action else {
             panic!("{args:?} adds a rule");
         };
+        let rule = add.rule();
         assert_eq!(rule.name.as_deref(), Some("video"));
         assert!(rule.exclusive);
         assert_eq!(rule.input, "239.1.1.1:5000@eth0");
@@ -279,8 +292,8 @@ mod tests {
 
     #[test]
     fn a_rule_is_named_by_number_or_name() {
-        let rule = |text| match parse(&["remove", text]).action {
-            Action::Remove { rule } => rule,
+        let rule = |text| match question(&["remove", text]) {
+            Question::Remove { rule } => rule,
             other => panic!("{other:?} removes"),
         };
         assert_eq!(rule("17"), RuleReference::Id(17));
@@ -289,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_log_level_is_of_an_area_or_of_all() {
-        let command = |words: &[&str]| parse(words).action.command();
+        let command = |words: &[&str]| question(words).command();
         let area = |area: Option<&str>, level| {
             let area = area.map(ToOwned::to_owned);
             Command::SetLogLevel { area, level }
@@ -303,10 +316,10 @@ mod tests {
 
     #[test]
     fn statistics_are_of_what_is_asked_for() {
-        let args = parse(&["stats", "--rule=video", "--interface", "eth0", "--watch"]);
+        let stats = question(&["stats", "--rule=video", "--interface", "eth0", "--watch"]);
         let rule = Some(RuleReference::Name("video".into()));
         let selection = Selection { rule, interface: Some("eth0".into()) };
-        assert_eq!(args.action.command(), Command::GetStats(selection));
+        assert_eq!(stats.command(), Command::GetStats(selection));
     }
 
     #[test]

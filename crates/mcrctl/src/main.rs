@@ -17,7 +17,7 @@ use anyhow::Context;
 use clap::Parser;
 use sysexits::ExitCode;
 
-use args::{Action, Args};
+use args::{Action, Args, Question};
 use client::ClientError;
 
 fn main() -> ExitCode {
@@ -39,23 +39,22 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     match &args.action {
-        Action::Trace(trace) => return trace::run(&args.control, trace, args.json),
-        Action::Events { follow } => return events::run(args, *follow),
-        _ => {}
+        Action::Question(question) => match question {
+            Question::Stats(stats) if stats.watch => watch::run(args, question, stats.interval),
+            _ => ask(args, question),
+        },
+        Action::Trace(trace) => trace::run(&args.control, trace, args.json),
+        Action::Events { follow } => events::run(args, *follow),
+        Action::Top { interval } => top::run(args, *interval),
     }
-    if let Action::Top { interval } = args.action {
-        return top::run(args, interval);
-    }
-    if let Action::Stats(stats) = &args.action
-        && stats.watch
-    {
-        return watch::run(args, stats.interval);
-    }
-    let answer = client::ask(&args.control, args.action.command())?;
+}
+
+fn ask(args: &Args, question: &Question) -> anyhow::Result<()> {
+    let answer = client::ask(&args.control, question.command())?;
     let shown = if args.json {
         render::json(&answer)
     } else {
-        render::text(&args.action, answer).map_err(ClientError::NotUnderstood)?
+        render::text(question, answer).map_err(ClientError::NotUnderstood)?
     };
     shown.print().context("standard output")
 }

@@ -10,13 +10,13 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use mcr_api::control::{
-    Added, Events, PROTOCOL_VERSION, Reloaded, Removed, RuleState, RuleStatus, Rules, Stats,
-    Steering, Version, WorkerStatus, Workers,
+    Added, PROTOCOL_VERSION, Reloaded, Removed, RuleState, RuleStatus, Rules, Stats, Steering,
+    Version, WorkerStatus, Workers,
 };
 use mcr_api::rule::{OutputObject, OutputSpec};
 use serde_json::Value;
 
-use crate::args::Action;
+use crate::args::Question;
 use table::{Column::Left, Column::Right, table};
 
 /// What is printed where.
@@ -52,22 +52,17 @@ pub(crate) fn json(body: &Value) -> Shown {
     format!("{body:#}\n").into()
 }
 
-/// The answer to `action` for people; an error where it is not one to that.
-pub(crate) fn text(action: &Action, body: Value) -> Result<Shown, serde_json::Error> {
-    Ok(match action {
-        Action::Add(_) => added(&serde_json::from_value(body)?),
-        Action::Remove { .. } => removed(&serde_json::from_value(body)?),
-        Action::Reload => reloaded(&serde_json::from_value(body)?),
-        Action::List => rules(&serde_json::from_value::<Rules>(body)?).into(),
-        Action::Workers => workers(&serde_json::from_value::<Workers>(body)?).into(),
-        Action::Stats(_) => stats::stats(&serde_json::from_value::<Stats>(body)?).into(),
-        Action::Trace(_) | Action::Top { .. } => json(&body),
-        Action::Events { .. } => {
-            let Events { events } = serde_json::from_value(body)?;
-            events.iter().map(events::line).collect::<String>().into()
-        }
-        Action::LogLevel { .. } => events::levels(&serde_json::from_value(body)?).into(),
-        Action::Version => version(&serde_json::from_value(body)?),
+/// The answer to a question for people; an error where it is not one to that.
+pub(crate) fn text(question: &Question, body: Value) -> Result<Shown, serde_json::Error> {
+    Ok(match question {
+        Question::Add(_) => added(&serde_json::from_value(body)?),
+        Question::Remove { .. } => removed(&serde_json::from_value(body)?),
+        Question::Reload => reloaded(&serde_json::from_value(body)?),
+        Question::List => rules(&serde_json::from_value::<Rules>(body)?).into(),
+        Question::Workers => workers(&serde_json::from_value::<Workers>(body)?).into(),
+        Question::Stats(_) => stats::stats(&serde_json::from_value::<Stats>(body)?).into(),
+        Question::LogLevel { .. } => events::levels(&serde_json::from_value(body)?).into(),
+        Question::Version => version(&serde_json::from_value(body)?),
     })
 }
 

@@ -14,10 +14,9 @@ use mcr_api::control::{
     Command, RuleReference, Selection, Stats, TraceCursor, TraceReading, TraceSubject, Traces,
     TracesEnded, Tracing,
 };
-use serde::de::DeserializeOwned;
 
 use crate::args::Trace;
-use crate::client::{self, ClientError};
+use crate::client::{ClientError, Connection};
 use capture::Capture;
 use lives::Lives;
 
@@ -45,7 +44,7 @@ pub(crate) fn run(control: &Path, trace: &Trace, json: bool) -> anyhow::Result<(
 
 /// A trace and how far it was shown.
 struct Session<'a> {
-    control: &'a Path,
+    connection: Connection,
     trace: &'a Trace,
     json: bool,
     /// The rule's outputs as they were at the beginning.
@@ -58,7 +57,7 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn begin(control: &'a Path, trace: &'a Trace, json: bool) -> anyhow::Result<Self> {
+    fn begin(control: &Path, trace: &'a Trace, json: bool) -> anyhow::Result<Self> {
         let capture = match &trace.pcapng {
             None => None,
             Some(path) => {
@@ -67,28 +66,34 @@ impl<'a> Session<'a> {
                 Some(Capture::new(BufWriter::new(file)).with_context(name)?)
             }
         };
-        let outputs = match &trace.rule {
-            Some(rule) => outputs(control, rule)?,
-            None => Vec::new(),
-        };
         let mut session = Self {
-            control,
+            connection: Connection::new(control),
             trace,
             json,
-            outputs,
+            outputs: Vec::new(),
             cursor: Vec::new(),
             lives: Lives::default(),
             capture,
             renewed: Instant::now(),
             shown: 0,
         };
+        if let Some(rule) = &trace.rule {
+            session.outputs = session.outputs_of(rule)?;
+        }
         session.cursor = session.order()?.cursor;
         Ok(session)
     }
 
+    fn outputs_of(&mut self, rule: &RuleReference) -> Result<Vec<String>, ClientError> {
+        let selection = Selection { rule: Some(rule.clone()), ..Selection::default() };
+        let stats: Stats = self.connection.ask(Command::GetStats(selection))?;
+        let outputs = stats.rules.into_iter().flat_map(|rule| rule.outputs);
+        Ok(outputs.map(|output| output.to).collect())
+    }
+
     /// Has the daemon begin, or go on.
-    fn order(&self) -> Result<Tracing, ClientError> {
-        self.ask(Command::EnableTrace(self.trace.order()))
+    fn order(&mut self) -> Result<Tracing, ClientError> {
+        self.connection.ask(Command::EnableTrace(self.trace.order()))
     }
 
     fn show(&mut self) -> anyhow::Result<()> {
@@ -114,7 +119,8 @@ impl<'a> Session<'a> {
         let TraceSubject { rule, interface } = self.trace.subject();
         let cursor = std::mem::take(&mut self.cursor);
         let reading = TraceReading { rule, interface, cursor };
-        let Traces { events, cursor, missed, .. } = self.ask(Command::GetTrace(reading))?;
+        let Traces { events, cursor, missed, .. } =
+            self.connection.ask(Command::GetTrace(reading))?;
         self.cursor = cursor;
         if missed > 0 {
             // A note that cannot be shown is no reason to end.
@@ -147,24 +153,13 @@ impl<'a> Session<'a> {
         self.capture.as_mut().map_or(Ok(()), Capture::flush).context("writing the capture")
     }
 
-    fn end(&self) -> anyhow::Result<()> {
-        let _: TracesEnded = self.ask(Command::DisableTrace(self.trace.subject()))?;
+    fn end(&mut self) -> anyhow::Result<()> {
+        let _: TracesEnded = self.connection.ask(Command::DisableTrace(self.trace.subject()))?;
         if self.shown == 0 {
             let _ = writeln!(io::stderr(), "mcrctl: {}", nothing_seen(self.trace));
         }
         Ok(())
     }
-
-    fn ask<T: DeserializeOwned>(&self, command: Command) -> Result<T, ClientError> {
-        Ok(serde_json::from_value(client::ask(self.control, command)?)?)
-    }
-}
-
-fn outputs(control: &Path, rule: &RuleReference) -> Result<Vec<String>, ClientError> {
-    let selection = Selection { rule: Some(rule.clone()), ..Selection::default() };
-    let stats: Stats = serde_json::from_value(client::ask(control, Command::GetStats(selection))?)?;
-    let outputs = stats.rules.into_iter().flat_map(|rule| rule.outputs);
-    Ok(outputs.map(|output| output.to).collect())
 }
 
 fn nothing_seen(trace: &Trace) -> String {

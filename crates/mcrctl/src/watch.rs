@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::args::Args;
+use crate::args::{Args, Question};
 use crate::client::{ClientError, Connection};
 use crate::render;
 
@@ -15,8 +15,8 @@ use crate::render;
 const CLEAR: &str = "\x1b[H\x1b[J";
 
 /// Shows them until the program is ended, or the daemon.
-pub(crate) fn run(args: &Args, interval: Duration) -> anyhow::Result<()> {
-    let command = args.action.command();
+pub(crate) fn run(args: &Args, question: &Question, interval: Duration) -> anyhow::Result<()> {
+    let command = question.command();
     let mut connection = Connection::new(&args.control);
     let is_screen = io::stdout().is_terminal() && !args.json;
     for round in 0_u64.. {
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Args, interval: Duration) -> anyhow::Result<()> {
         let document = if args.json {
             format!("{answer}\n")
         } else {
-            render::text(&args.action, answer).map_err(ClientError::NotUnderstood)?.output
+            render::text(question, answer).map_err(ClientError::NotUnderstood)?.output
         };
         let before = match (is_screen, args.json, round) {
             (true, _, _) => CLEAR,

@@ -1,12 +1,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::args::parse;
+use crate::args::question;
 
-const LIST: Action = Action::List;
+const LIST: Question = Question::List;
 
-fn output_of(action: &Action, body: Value) -> String {
-    let shown = text(action, body).unwrap();
+fn output_of(question: &Question, body: Value) -> String {
+    let shown = text(question, body).unwrap();
     assert_eq!(shown.notes, [""; 0]);
     shown.output
 }
@@ -65,7 +65,7 @@ fn workers_are_listed() {
         },
     ]});
     assert_eq!(
-        output_of(&Action::Workers, body),
+        output_of(&Question::Workers, body),
         "\
 WORKER  CORE   PID  STATE        IO        SYNC  RULES   BEAT  RESTARTS  LAST EXIT
      0     0  4711  running      io_uring  yes       3  12 ms         0  -
@@ -132,7 +132,7 @@ fn stats_body() -> Value {
 #[test]
 fn stats_follow_a_datagrams_way() {
     assert_eq!(
-        output_of(&parse(&["stats"]).action, stats_body()),
+        output_of(&question(&["stats"]), stats_body()),
         "\
 UP 61 s                  TOTAL  PER SECOND
 received               1000110       50000
@@ -170,15 +170,15 @@ RULE     INPUT, OUTPUTS          PACKETS  PER S   BIT/S  LAST, NOT SENT
 
 #[test]
 fn an_added_rules_id_stands_alone() {
-    let add = parse(&["add", "239.1.1.1:5000@eth0", "--to", "10.0.0.1:1@eth1"]);
+    let add = question(&["add", "239.1.1.1:5000@eth0", "--to", "10.0.0.1:1@eth1"]);
     let body = |created, applied, state, problems| {
         json!({"rule": 7, "created": created, "applied": applied, "state": state,
             "problems": problems})
     };
     let good = body(true, true, "active", json!([]));
-    assert_eq!(output_of(&add.action, good), "7\n");
+    assert_eq!(output_of(&add, good), "7\n");
     let problems = json!(["eth0 does not exist"]);
-    let shown = text(&add.action, body(false, false, "pending", problems)).unwrap();
+    let shown = text(&add, body(false, false, "pending", problems)).unwrap();
     assert_eq!(shown.output, "7\n");
     assert_eq!(
         shown.notes,
@@ -192,8 +192,8 @@ fn an_added_rules_id_stands_alone() {
 
 #[test]
 fn a_removal_is_confirmed() {
-    let remove = parse(&["remove", "video"]);
-    let shown = text(&remove.action, json!({"rule": 7, "applied": false})).unwrap();
+    let remove = question(&["remove", "video"]);
+    let shown = text(&remove, json!({"rule": 7, "applied": false})).unwrap();
     assert_eq!(shown.output, "removed rule 7\n");
     assert_eq!(shown.notes, ["not every worker has dropped rule 7 yet"]);
 }
@@ -203,10 +203,10 @@ fn both_versions_are_shown() {
     let body = |protocol| json!({"version": "9.9.9", "protocol": protocol});
     let client = env!("CARGO_PKG_VERSION");
     assert_eq!(
-        output_of(&Action::Version, body(PROTOCOL_VERSION)),
+        output_of(&Question::Version, body(PROTOCOL_VERSION)),
         format!("mcrctl {client}\nmcrd   9.9.9\n")
     );
-    let later = text(&Action::Version, body(99)).unwrap();
+    let later = text(&Question::Version, body(99)).unwrap();
     assert!(later.notes[0].contains("the daemon 99"), "{later:?}");
 }
 
@@ -220,5 +220,5 @@ fn json_is_one_document_with_all_that_came() {
 
 #[test]
 fn another_answer_is_an_error() {
-    assert!(text(&parse(&["stats"]).action, json!({"rules": []})).is_err());
+    assert!(text(&question(&["stats"]), json!({"rules": []})).is_err());
 }
