@@ -1,8 +1,14 @@
-//! The configuration file: TOML, `[[rule]]` tables and how the work is divided.
+//! The configuration file: TOML, `[[rule]]` tables, how the work is divided, and what is logged.
 //!
 //! ```toml
 //! [steering]
 //! mode = "hash"
+//!
+//! [metrics]
+//! listen = "127.0.0.1:9464"
+//!
+//! [log]
+//! level = "warn"
 //!
 //! [[rule]]
 //! name = "video"
@@ -10,6 +16,9 @@
 //! source = "10.0.0.7"
 //! outputs = ["239.2.2.2:6000@eth1", { to = "10.9.0.4:7000@eth2", ttl = 8 }]
 //! ```
+
+mod log;
+mod metrics;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -20,6 +29,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::rule::{Key, OutputSpec, RuleSpec, source_address};
+pub use log::LogConfig;
+use log::LogTable;
+pub use metrics::MetricsConfig;
+use metrics::MetricsTable;
 
 /// What the file asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +41,10 @@ pub struct Config {
     pub rules: Vec<ConfiguredRule>,
     /// How frames are divided among the workers, where it says so.
     pub steering: Option<Steering>,
+    /// What of the metrics it says.
+    pub metrics: MetricsConfig,
+    /// How and what is logged.
+    pub log: LogConfig,
 }
 
 /// A rule and where it stands.
@@ -75,7 +92,11 @@ impl Config {
             let mode = table.mode.get_ref().parse();
             mode.map_err(|cause| error(Some(table.mode.span()), format!("mode: {cause}")))
         });
-        Ok(Self { rules, steering: steering.transpose()? })
+        let metrics = file.metrics.map_or_else(|| Ok(MetricsConfig::default()), MetricsTable::read);
+        let metrics = metrics.map_err(|(place, cause)| error(Some(place), cause))?;
+        let log = file.log.map_or_else(|| Ok(LogConfig::default()), LogTable::read);
+        let log = log.map_err(|(place, cause)| error(Some(place), cause))?;
+        Ok(Self { rules, steering: steering.transpose()?, metrics, log })
     }
 }
 
@@ -84,6 +105,8 @@ impl Config {
 #[serde(deny_unknown_fields)]
 struct File {
     steering: Option<SteeringTable>,
+    metrics: Option<MetricsTable>,
+    log: Option<LogTable>,
     #[serde(default)]
     rule: Vec<Spanned<RuleTable>>,
 }
@@ -227,7 +250,8 @@ exclusive = true
         );
         assert_eq!(
             error("[[rule]]", "[sterling]\n[[rule]]"),
-            "mcr.toml:2: unknown field `sterling`, expected `steering` or `rule`"
+            "mcr.toml:2: unknown field `sterling`, expected one of `steering`, `metrics`, `log`, \
+             `rule`"
         );
         assert_eq!(
             error("[[rule]]", "[steering]\nmode = \"dice\"\n[[rule]]"),

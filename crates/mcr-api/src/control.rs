@@ -3,6 +3,7 @@
 
 mod answer;
 mod error;
+mod event;
 mod request;
 mod response;
 mod stats;
@@ -14,10 +15,11 @@ pub use crate::worker::launch::Mechanism;
 pub use mcr_core::steering::Steering;
 
 pub use answer::{
-    Added, Answer, Reloaded, Removed, RuleState, RuleStatus, Rules, Version, WorkerState,
-    WorkerStatus, Workers,
+    Added, Answer, Events, Reloaded, Removed, RuleState, RuleStatus, Rules, Subscribed, Version,
+    WorkerState, WorkerStatus, Workers,
 };
 pub use error::{ErrorBody, ErrorCode};
+pub use event::{About, Event, EventKind};
 pub use request::{Command, RefusedRequest, Request, RuleReference, Selection};
 pub use response::Response;
 pub use stats::{

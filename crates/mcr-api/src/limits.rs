@@ -24,6 +24,10 @@ pub const OUTPUTS_PER_MESSAGE: usize = mcr_core::limits::OUTPUTS_PER_RULE;
 /// whole or not at all (pipe(7)).
 pub const LOG_LINE_BYTES: usize = 4096;
 
+/// Series of rings, rules and outputs that one exposition of the metrics may be allowed: each takes
+/// some 150 bytes of text, so that one takes 150 MB at most.
+pub const MOST_METRIC_SERIES: usize = 1_000_000;
+
 /// Seconds after which a trace ends where nobody asked for another time: a person has found what
 /// they looked for, or asks again.
 pub const TRACE_SECONDS: u32 = 60;

@@ -1,33 +1,36 @@
-//! Log records as a worker writes them into its pipe: one JSON object a line.
+//! What MCR logs: its areas and levels, the records that a worker writes into its pipe, and the
+//! entries that the supervisor prints of them and of its own.
+
+mod area;
+mod entry;
+mod format;
+mod levels;
 
 use serde::{Deserialize, Serialize};
 
 use crate::limits::LOG_LINE_BYTES;
 use crate::line::json_line;
 
-/// How much a record matters; a level lets itself and all above it through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Something that MCR should do cannot be done.
-    Error,
-    /// Something is wrong that MCR can live with.
-    Warn,
-    /// A change that an operator wants to know of.
-    Info,
-    /// What helps to find a fault.
-    Debug,
-}
+pub use area::{Area, UnknownArea};
+pub use entry::Entry;
+pub use format::Format;
+pub use levels::{Level, Levels, UnknownLevel};
 
-/// One thing that a worker has to say.
+/// One thing that a worker has to say: one JSON object a line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogRecord {
     /// How much it matters.
     pub level: Level,
-    /// The part of the worker that says it, such as `ingress`.
-    pub area: String,
+    /// The part of the worker that says it.
+    pub area: Area,
     /// The worker's number.
     pub worker: u32,
+    /// The interface that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// The id of the rule that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<u64>,
     /// A sentence that names the interface or rule, and the remedy where there is one.
     pub message: String,
 }
@@ -41,11 +44,10 @@ impl LogRecord {
             return line;
         };
         let mut short = self.clone();
-        cut(&mut short.area, AREA_BYTES);
         // JSON never takes fewer bytes for a text than the text has, so what is cut from the text
         // is saved in the line at least.
         let keep = self.message.len().saturating_sub(excess + 1 + '…'.len_utf8());
-        cut(&mut short.message, keep);
+        short.message.truncate(short.message.floor_char_boundary(keep));
         short.message.push('…');
         json_line(&short)
     }
@@ -56,19 +58,20 @@ impl LogRecord {
     }
 }
 
-/// Bytes of an area's name in a record that is too long: every area is a word.
-const AREA_BYTES: usize = 32;
-
-fn cut(text: &mut String, bytes: usize) {
-    text.truncate(text.floor_char_boundary(bytes));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn record(message: String) -> LogRecord {
-        LogRecord { level: Level::Warn, area: "ingress".into(), worker: 3, message }
+        let interface = Some("eth0".into());
+        LogRecord {
+            level: Level::Warn,
+            area: Area::Ingress,
+            worker: 3,
+            interface,
+            rule: None,
+            message,
+        }
     }
 
     #[test]
@@ -76,7 +79,7 @@ mod tests {
         let record = record("eth0: \"coalesced\"\nframes".into());
         let line = record.to_line();
         let expected = concat!(
-            r#"{"level":"warn","area":"ingress","worker":3,"#,
+            r#"{"level":"warn","area":"ingress","worker":3,"interface":"eth0","#,
             r#""message":"eth0: \"coalesced\"\nframes"}"#,
             "\n"
         );
@@ -91,9 +94,6 @@ mod tests {
         assert!(LogRecord::from_line(&line).unwrap().message.ends_with("ä…"));
         let escaped = record("\0".repeat(LOG_LINE_BYTES)).to_line();
         assert!(escaped.len() <= LOG_LINE_BYTES);
-        let mut wide = record("x".repeat(10));
-        wide.area = "y".repeat(2 * LOG_LINE_BYTES);
-        assert!(wide.to_line().len() <= LOG_LINE_BYTES);
     }
 
     #[test]

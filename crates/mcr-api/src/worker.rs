@@ -23,7 +23,7 @@ use mcr_core::trace::Subject;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_MESSAGE_BYTES;
-use crate::log::Level;
+use crate::log::Levels;
 
 pub use chunks::sync_chunks;
 
@@ -106,10 +106,12 @@ pub enum WorkerCommand {
         #[serde(deserialize_with = "trace::at_most_all")]
         orders: Vec<TraceOrder>,
     },
-    /// Let log records of this level and above through.
+    /// Let log records through by these levels.
     SetLogLevel {
-        /// The level.
-        level: Level,
+        /// How often they have changed: what the ledger says once they are in force.
+        revision: u64,
+        /// The levels of all areas.
+        levels: Levels,
     },
     /// Finish what is in flight and exit.
     Stop,

@@ -17,7 +17,7 @@ use crate::verdict::{DropReason, EgressError, counted};
 
 /// Changes with every change of this layout: a worker never writes one that its supervisor reads
 /// otherwise.
-pub const VERSION: u64 = 5;
+pub const VERSION: u64 = 6;
 
 counted! {
     /// What a worker says of itself.
@@ -28,6 +28,7 @@ counted! {
         Generation = "generation", "The last generation of the rule set that was applied whole.";
         Hash = "hash", "The hash of the routes and sockets held.";
         Routes = "routes", "How many routes are held.";
+        LogLevels = "log_levels", "The revision of the log levels in force; 0 is those of a start.";
         Traces = "traces", "The revision of the trace orders in force.";
         TraceEvents = "trace_events", "Trace events ever written.";
     }

@@ -14,6 +14,7 @@ pub mod bench;
 pub mod calibrate;
 pub mod daemon;
 pub mod demo;
+pub mod document;
 pub mod frame;
 pub mod generator;
 pub mod harness;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Parser;
 use mcr_lab::calibrate::{Calibration, calibrate};
 use mcr_lab::user_namespace::become_root_in_user_namespace;
-use mcr_lab::{bench, demo, soak};
+use mcr_lab::{bench, demo, document, soak};
 
 /// Makes networks, traffic and measurements for MCR, all by itself.
 #[derive(Parser)]
@@ -23,6 +23,8 @@ enum Command {
     Soak(soak::Options),
     /// Measure what the test bed carries without the relay: sender, veth pair, sink.
     Calibrate(Calibration),
+    /// Make the tables of docs/observing.md anew from the code.
+    Document,
 }
 
 // Whatever makes namespaces comes first: a process with threads may not make a user namespace.
@@ -39,6 +41,10 @@ fn main() -> Result<ExitCode> {
         }
         Command::Steady(options) => {
             bench::steady::run(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Document => {
+            document::run()?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Demo(options) => demo::run(&options),

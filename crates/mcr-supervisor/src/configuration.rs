@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mcr_api::config::{Config, ConfiguredRule};
-use mcr_api::control::{Answer, ErrorBody, ErrorCode, Reloaded};
+use mcr_api::config::{Config, ConfiguredRule, LogConfig, MetricsConfig};
+use mcr_api::control::{About, Answer, ErrorBody, ErrorCode, EventKind, Reloaded};
 use mcr_core::steering::Steering;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -20,6 +20,10 @@ pub(crate) struct Configuration {
     path: Option<PathBuf>,
     /// What it said of steering at the start.
     steering: Option<Steering>,
+    /// What it said of metrics then.
+    metrics: MetricsConfig,
+    /// What it says of the log.
+    log: LogConfig,
     events: mpsc::Sender<Event>,
 }
 
@@ -38,12 +42,14 @@ pub(crate) enum ReloadError {
 }
 
 impl Configuration {
-    pub(crate) fn new(
-        path: Option<PathBuf>,
-        steering: Option<Steering>,
-        events: mpsc::Sender<Event>,
-    ) -> Self {
-        Self { path, steering, events }
+    pub(crate) fn new(path: Option<PathBuf>, config: &Config, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            path,
+            steering: config.steering,
+            metrics: config.metrics,
+            log: config.log.clone(),
+            events,
+        }
     }
 
     /// Reads the file, not on this thread: a large one takes long. What it says comes as
@@ -79,24 +85,50 @@ impl Supervisor {
             if config.steering != self.configuration.steering {
                 warn!("{file}: steering cannot change while datagrams flow: restart mcrd for that");
             }
+            if config.metrics != self.configuration.metrics {
+                warn!("{file}: what is said of metrics holds from a restart of mcrd on");
+            }
+            self.configure_log(config.log);
             Ok(reloaded)
         });
-        match &taken {
+        let (kind, message) = match &taken {
             Ok(Reloaded { new, gone, kept, .. }) => {
-                info!("{file}: read again: {new} rules new, {gone} gone, {kept} untouched");
+                let kind = EventKind::ConfigurationReloaded;
+                let counts = format!("{new} rules new, {gone} gone, {kept} untouched");
+                (kind, format!("{file}: read again: {counts}"))
             }
-            Err(refused) => error!("{refused}: nothing was changed"),
+            Err(refused) => {
+                (EventKind::ConfigurationRefused, format!("{refused}: nothing was changed"))
+            }
+        };
+        if taken.is_ok() {
+            info!("{message}");
+        } else {
+            error!("{message}");
         }
+        self.state.news.tell(kind, About::default(), message);
         let Some(asker) = asker else { return };
         let reply = match taken {
             Ok(reloaded) => Reply {
-                result: Ok(Answer::Reloaded(reloaded)),
                 applying: Some(control::applying(self)),
+                ..Ok(Answer::Reloaded(reloaded)).into()
             },
             Err(refused) => Err(ErrorBody::new(code(&refused), refused)).into(),
         };
         // A client that has gone meanwhile needs no answer.
         _ = asker.send(reply);
+    }
+
+    /// Takes over what is otherwise now: what was set while running stays until then.
+    fn configure_log(&mut self, log: LogConfig) {
+        let file = self.configuration.name();
+        if log.format != self.configuration.log.format {
+            warn!("{file}: the log's format cannot change while it is written: restart mcrd");
+        }
+        if log.levels != self.configuration.log.levels {
+            self.set_log_levels(log.levels.clone());
+        }
+        self.configuration.log.levels = log.levels;
     }
 
     /// Makes the rules of the file these.

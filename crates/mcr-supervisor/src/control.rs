@@ -4,6 +4,7 @@ mod commands;
 mod connection;
 mod server;
 mod socket;
+mod subscriber;
 mod traces;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub(crate) use server::serve;
 pub(crate) use socket::{ControlSocket, SocketError};
 
 use crate::limits;
+use crate::news::Subscription;
 
 /// What the supervisor says to a request.
 #[derive(Debug)]
@@ -25,11 +27,13 @@ pub(crate) struct Reply {
     pub(crate) result: Result<Answer, ErrorBody>,
     /// What to wait for before it is passed on.
     pub(crate) applying: Option<Applying>,
+    /// What to tell the client after it.
+    pub(crate) subscription: Option<Subscription>,
 }
 
 impl From<Result<Answer, ErrorBody>> for Reply {
     fn from(result: Result<Answer, ErrorBody>) -> Self {
-        Self { result, applying: None }
+        Self { result, applying: None, subscription: None }
     }
 }
 

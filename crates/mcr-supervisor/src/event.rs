@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::configuration::{Asker, ReloadError};
 use crate::control::Reply;
+use crate::metrics;
 
 /// Something to react to.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) enum Event {
     Reload,
     /// It has been, for a client or after a signal.
     ConfigurationRead { read: Result<Config, ReloadError>, asker: Asker },
+    /// The metrics' server asks.
+    Metrics(metrics::Question),
     /// The daemon is to end (SIGTERM, SIGINT).
     Terminate,
 }

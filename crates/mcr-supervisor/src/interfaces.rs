@@ -1,6 +1,7 @@
 //! The network interfaces, by rtnetlink(7). A message from the kernel is only a wake-up: whatever
 //! it says, links and addresses are read again as a whole.
 
+pub(crate) mod changes;
 mod listing;
 mod observer;
 

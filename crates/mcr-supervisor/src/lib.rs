@@ -5,9 +5,12 @@
 //! `resources` what the rules desire on the `interfaces` as they are; `holdings` is what the
 //! `workers` must hold of it, and what they are told, compared with and restarted with.
 //! `configuration` is the file and its changes, `notify` tells the service manager,
-//! `control` speaks with clients, `stats` and `traces` read the workers' ledgers, and `log` prints.
+//! `news` is what has happened, `conditions` how the rules are, as told,
+//! `control` speaks with clients, `stats` and `traces` read the workers' ledgers, `metrics` serves
+//! statistics over HTTP, and `log` prints.
 #![forbid(unsafe_code)]
 
+mod conditions;
 mod configuration;
 mod control;
 mod event;
@@ -16,6 +19,8 @@ mod interfaces;
 mod limits;
 mod lines;
 mod log;
+mod metrics;
+mod news;
 mod notify;
 mod readiness;
 mod reconcile;

@@ -127,10 +127,6 @@ pub(crate) const NETWORK_RETRY: Duration = Duration::from_millis(1000 / 4);
 /// Outstanding connections at the control socket before a client must wait.
 pub(crate) const LISTEN_BACKLOG: i32 = CLIENTS as i32;
 
-/// Different warnings of workers that are remembered so as not to be printed again: one for each
-/// of as many ingress interfaces as there may be.
-pub(crate) const WARNINGS_KEPT: usize = mcr_core::limits::INGRESSES;
-
 /// Lines of the log that may wait for standard error to take them: some 100 KiB.
 pub(crate) const LOG_LINES_WAITING: usize = 1_024;
 
@@ -148,5 +144,70 @@ pub(crate) const NOTICES_WAITING: usize = 64;
 /// at the most rules takes some milliseconds.
 pub(crate) const STATUS_TICKS: u32 = 4;
 
+/// A worker's heartbeat older than this is late: five times what one takes that has nothing to do,
+/// and seen before a stalled worker is replaced.
+pub(crate) const HEARTBEAT_LATE: Duration = Duration::from_millis(5 * 100);
+
+/// Of what keeps the relay from being ready, the lines that are shown.
+pub(crate) const LACKS_TOLD: usize = 20;
+
+/// Series of rings, rules and outputs exported where nothing else is said: those of 10,000 rules
+/// with an output each and an error for each output, and of 2,500 rings; some 10 MB of text.
+pub(crate) const METRIC_SERIES: usize = 10_000 * (4 + 3 + 1) + 2_500 * 8;
+
+/// Rules read for the metrics in one turn: under a millisecond.
+pub(crate) const EXPORTED_AT_ONCE: usize = SAMPLED_AT_ONCE / 2;
+
+/// For so long an exposition, or how the relay is, is not made anew: who asks more often, or all
+/// that ask at once, are told the same.
+pub(crate) const PAGE_AGE: Duration = Duration::from_millis(100);
+
+/// How long the supervisor's loop may take to say how it is before it counts as dead.
+pub(crate) const HEALTH_WAIT: Duration = Duration::from_secs(1);
+
+/// How long gathering and writing an exposition may take: most of what Prometheus waits by default.
+pub(crate) const EXPOSITION_WAIT: Duration = Duration::from_secs(8);
+
+/// Connections to the metrics' server at a time: some scrapers, probes and people.
+pub(crate) const SCRAPERS: usize = 16;
+
+/// How long a client may take for its request's header.
+pub(crate) const REQUEST_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a connection may take in all, as long as Prometheus waits by default
+/// (`scrape_timeout`).
+pub(crate) const SCRAPE_WAIT: Duration = Duration::from_secs(10);
+
+/// Bytes of a request's header: many times what Prometheus sends, and the least that hyper takes.
+pub(crate) const REQUEST_BYTES: usize = 8 * 1024;
+
+/// Causes of log lines that are remembered: as many as there can be lines in their time.
+pub(crate) const CAUSES_KEPT: usize =
+    LOG_BURST as usize + CAUSE_WINDOW.as_secs() as usize * LOG_LINES_PER_SECOND as usize;
+
+/// How long lines of one cause are gathered before it is said how many there were.
+pub(crate) const CAUSE_WINDOW: Duration = Duration::from_secs(10);
+
+/// Different lines of one cause that are printed within that time: the steps in which a dying
+/// worker's restarts are held back, from 0 over 100 ms to 6.4 s.
+pub(crate) const CAUSE_BURST: u32 = 1 + 7;
+
+/// Events that are kept for those who ask what has happened: some pages of a terminal.
+pub(crate) const EVENTS_KEPT: usize = 256;
+
+/// Events that may wait for a subscriber: half a MiB in all for as many as change at once where an
+/// interface goes that hundreds of rules name. Who has missed some, of more, must ask anew anyway.
+pub(crate) const EVENTS_WAITING: usize = 1_024;
+
+/// Bytes of events that a subscriber is sent in one turn: a quarter of what a socket buffers.
+pub(crate) const EVENT_BYTES_AT_ONCE: usize = 212_992 / 4;
+
+/// Subscribers to events at a time: they stay, and must leave room for clients that ask.
+pub(crate) const SUBSCRIBERS: usize = CLIENTS / 2;
+
 /// Trace events of one worker in an answer: all that its ledger keeps.
 pub(crate) const TRACE_EVENTS_AT_ONCE: u64 = mcr_core::limits::TRACE_EVENTS as u64;
+
+/// How long a dead worker's log may take to be read: what its pipe holds (64 KiB) takes a
+/// millisecond, and its successor waits.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(20);

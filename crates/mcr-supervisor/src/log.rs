@@ -1,34 +1,90 @@
-//! The log: one line a record on standard error, those of the workers included.
+//! The log: records of the supervisor and of the workers, by levels of areas, each cause so often,
+//! one line each on standard error or in the journal.
 
+mod causes;
+mod journal;
+mod layer;
 mod printer;
+mod record;
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use mcr_api::limits::LOG_LINE_BYTES;
-use mcr_api::log::{Level, LogRecord};
+use mcr_api::log::{Area, Format, Level, Levels, LogRecord};
 use mcr_core::ids::WorkerId;
 use tokio::io::BufReader;
 use tokio::net::unix::pipe;
-use tracing::{debug, error, info, warn};
-use tracing_subscriber::filter::LevelFilter;
+use tracing::{event, warn};
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::layer::SubscriberExt;
 
-use crate::limits;
 use crate::lines::{Line, read_line};
-pub(crate) use printer::Log;
+pub(crate) use layer::{INTERFACES, RULES};
+use layer::{Records, WORKER};
+use printer::Printer;
 
-/// Has records of the information level and above printed, as long as the answer lives.
-pub(crate) fn begin() -> Log {
-    let log = Log::begin();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::INFO)
-        .with_writer(log.printer())
-        .with_ansi(false)
-        .with_target(false)
-        .finish();
-    // Refused only where a subscriber is set, as in a test; that one then prints.
-    _ = tracing::subscriber::set_global_default(subscriber);
-    log
+/// The log while it is printed. Dropped: what waits is printed, where somebody reads it.
+#[derive(Debug)]
+pub(crate) struct Log {
+    printer: Arc<Printer>,
+    levels: Levels,
+    /// Lines that were not printed, as far as that was said.
+    said: u64,
+    _guard: WorkerGuard,
+}
+
+impl Log {
+    /// Has records of these levels printed, as long as the answer lives; without a format as it
+    /// suits where they go.
+    pub(crate) fn begin(format: Option<Format>, levels: &Levels) -> Self {
+        let (printer, guard) = Printer::begin(format, levels.clone());
+        let printer = Arc::new(printer);
+        let records = Records(Arc::clone(&printer));
+        // Refused only where a subscriber is set, as in a test; that one then prints.
+        _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(records));
+        Self { printer, levels: levels.clone(), said: 0, _guard: guard }
+    }
+
+    /// Prints a line, whatever the rates and levels.
+    pub(crate) fn line(&mut self, line: &str) {
+        self.printer.print_always(line);
+    }
+
+    /// What is let through.
+    pub(crate) fn levels(&self) -> &Levels {
+        &self.levels
+    }
+
+    /// Lets this through from now on.
+    pub(crate) fn set_levels(&mut self, levels: Levels) {
+        self.printer.set_levels(levels.clone());
+        self.levels = levels;
+    }
+
+    /// Lines that were not printed so far.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.printer.dropped()
+    }
+
+    /// To be called now and then: says what was said again and again, and what was not printed.
+    pub(crate) fn settle(&mut self) {
+        self.printer.settle(false);
+        let dropped = self.dropped();
+        if dropped > self.said && self.printer.has_room() {
+            let new = dropped - self.said;
+            warn!(
+                "{new} lines of this log were not printed, and since the start {dropped}: too \
+                 many came, or nobody read them"
+            );
+            self.said = dropped;
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.printer.settle(true);
+    }
 }
 
 /// Prints what a worker writes into its pipe, until its end.
@@ -40,7 +96,11 @@ pub(crate) async fn relay(worker: WorkerId, pipe: pipe::Receiver) {
             Ok(Line::Whole) => print(worker, &line),
             // Not the worker's doing, who writes whole lines that are not too long.
             Ok(Line::TooLong | Line::Unfinished) => {
-                warn!("worker {worker}: unreadable log record");
+                warn!(
+                    worker = worker.0,
+                    "worker {worker}: unreadable log record: its log ends here, until it is \
+                     replaced"
+                );
                 return;
             }
             Ok(Line::End) | Err(_) => return,
@@ -49,47 +109,35 @@ pub(crate) async fn relay(worker: WorkerId, pipe: pipe::Receiver) {
 }
 
 fn print(worker: WorkerId, line: &[u8]) {
-    let Ok(LogRecord { level, area, message, .. }) = LogRecord::from_line(line) else {
-        warn!("worker {worker}: {}", String::from_utf8_lossy(line).escape_debug());
-        return;
+    let unreadable = |_| LogRecord {
+        level: Level::Warn,
+        area: Area::Start,
+        worker: worker.0,
+        interface: None,
+        rule: None,
+        message: String::from_utf8_lossy(line).escape_debug().to_string(),
     };
-    // A record is a line, whatever stands in it.
-    let message = message.replace(char::is_control, " ");
-    if level == Level::Warn && !is_first(&message) {
-        return;
+    let record = LogRecord::from_line(line).unwrap_or_else(unreadable);
+    let LogRecord { level, area, interface, rule, message, .. } = record;
+    // The macro wants a constant level.
+    macro_rules! say {
+        ($level:ident) => {
+            event!(
+                target: WORKER,
+                tracing::Level::$level,
+                by_worker = true,
+                area = area.name(),
+                worker = worker.0,
+                interface,
+                rule,
+                message
+            )
+        };
     }
     match level {
-        Level::Error => error!("worker {worker}: {area}: {message}"),
-        Level::Warn => warn!("worker {worker}: {area}: {message}"),
-        Level::Info => info!("worker {worker}: {area}: {message}"),
-        Level::Debug => debug!("worker {worker}: {area}: {message}"),
-    }
-}
-
-/// Whether no worker has given this warning lately. What is wrong with an interface, every worker
-/// finds out for itself, and the operator wants to read it once.
-fn is_first(warning: &str) -> bool {
-    static GIVEN: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
-    // A queue of texts is whole at every moment.
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if given.iter().any(|text| text == warning) {
-        return false;
-    }
-    if given.len() == limits::WARNINGS_KEPT {
-        given.pop_front();
-    }
-    given.push_back(warning.to_owned());
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_warning_is_given_once_until_many_others_were() {
-        assert!(is_first("eth0") && is_first("eth1") && !is_first("eth0"));
-        assert!((0..limits::WARNINGS_KEPT).all(|n| is_first(&n.to_string())));
-        assert!(is_first("eth0"));
+        Level::Error => say!(ERROR),
+        Level::Warn => say!(WARN),
+        Level::Info => say!(INFO),
+        Level::Debug => say!(DEBUG),
     }
 }

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use mcr_api::control::EventKind;
 use mcr_core::ids::{RuleId, WorkerId};
-use mcr_core::interfaces::{Interface, Interfaces};
+use mcr_core::interfaces::Interfaces;
 use mcr_core::plan::{self, Action, Demand, Fate, Incidents, IngressKey, Plan, Resource};
 use mcr_core::route::Route;
 use mcr_core::rule::Rule;
@@ -12,6 +13,10 @@ use mcr_core::rule_set::{Added, DeclaredRule, Difference, Refused};
 use mcr_sys::ledger::LedgerReader;
 use tracing::{debug, info};
 
+use crate::conditions::title;
+use crate::interfaces::changes::{self, Between, Change};
+use crate::log::INTERFACES;
+use crate::news;
 use crate::resources::devices::Passages;
 use crate::resources::exclusion::Exclusions;
 use crate::resources::{Addresses, Refusal};
@@ -25,6 +30,7 @@ impl State {
         if added.created {
             if let Some(declared) = self.rules.get(added.id) {
                 self.unreachable.watch(&declared.rule);
+                self.tell_rule(EventKind::RuleAdded, declared);
             }
             self.reconcile_rules(&BTreeSet::from([added.id]), workers);
         }
@@ -40,6 +46,7 @@ impl State {
         for &id in &gone {
             if let Some(declared) = self.rules.remove(id) {
                 self.unreachable.unwatch(&declared.rule);
+                self.tell_rule(EventKind::RuleRemoved, &declared);
                 changed.insert(id);
             }
         }
@@ -47,6 +54,9 @@ impl State {
             self.unreachable.watch(&rule);
             let added = self.rules.add(rule).expect("the difference was tried out on these rules");
             self.configured.insert(added.id);
+            if let Some(declared) = self.rules.get(added.id) {
+                self.tell_rule(EventKind::RuleAdded, declared);
+            }
             changed.insert(added.id);
         }
         self.reconcile_rules(&changed, workers);
@@ -64,6 +74,7 @@ impl State {
         let declared = self.rules.remove(id)?;
         self.unreachable.unwatch(&declared.rule);
         self.configured.remove(&id);
+        self.tell_rule(EventKind::RuleRemoved, &declared);
         self.reconcile_rules(&BTreeSet::from([id]), workers);
         self.retained.forget_rule(id);
         Some(declared)
@@ -76,8 +87,10 @@ impl State {
         let interfaces = interfaces.without(&absent);
         let disordered = self.holdings.ingresses.disordered_among(&were_down);
         for interface in interfaces.iter().filter(|i| gone.contains(&i.index)) {
-            info!("interface {}: another one of the same number", interface.name);
+            let name = &interface.name;
+            info!(target: INTERFACES, interface = %name, "interface {name}: another one of the same number");
         }
+        self.tell_changes(&interfaces, Between { gone: &gone, were_down: &were_down });
         let lost = plan::lost(&Incidents { gone, disordered }, &self.held);
         let changed = differing(&self.interfaces, &interfaces);
         if changed.is_empty() && lost.is_empty() {
@@ -95,14 +108,26 @@ impl State {
         }
         let plan = plan::plan(&self.desired, &self.held);
         self.carry_out(plan, &rules, workers);
-        for name in &changed {
-            let now = describe(self.interfaces.named(name));
-            if self.rules.on_interface(name).next().is_some() {
-                info!("interface {name}: {now}");
+    }
+
+    /// Tells what has become of the interfaces that rules name.
+    fn tell_changes(&self, after: &Interfaces, between: Between) {
+        for change in changes::changes(&self.interfaces, after, between) {
+            let Change { kind, name, renamed, message } = change;
+            let mut names = [Some(&name), renamed.as_ref()].into_iter().flatten();
+            if names.any(|name| self.rules.on_interface(name).next().is_some()) {
+                info!(target: INTERFACES, interface = %name, "{message}");
+                self.news.tell(kind, news::interface(&name), message);
             } else {
-                debug!("interface {name}: {now}");
+                debug!(target: INTERFACES, interface = %name, "{message}");
             }
         }
+    }
+
+    fn tell_rule(&self, kind: EventKind, declared: &DeclaredRule) {
+        let what = if kind == EventKind::RuleAdded { "was added" } else { "was removed" };
+        let message = format!("{} {what}", title(declared));
+        self.news.tell(kind, news::rule(declared.id, &declared.rule), message);
     }
 
     /// Asks again for some of what was refused.
@@ -174,26 +199,40 @@ impl State {
         for action in plan.after_routes {
             self.act(action, workers);
         }
+        self.tell_conditions(rules);
     }
 
     fn act(&mut self, action: Action, workers: &mut Workers) {
         match action {
             Action::Acquire(resource) => match self.acquire(&resource, workers) {
                 Ok(()) => {
-                    self.problems.solved(&resource);
+                    let was_refused = self.problems.solved(&resource);
+                    if was_refused || matches!(resource, Resource::Ingress(_)) {
+                        self.conditions.unsettle(resource.ifindex());
+                    }
                     self.held.insert(resource);
                 }
                 Err(refusal) => {
                     if let Resource::Ingress(key) = &resource {
                         self.include(key);
                     }
-                    self.problems.note(resource, &refusal);
+                    self.note_problem(resource, &refusal);
                 }
             },
             Action::Release(resource) => {
                 self.release(&resource, workers);
+                if matches!(resource, Resource::Ingress(_)) {
+                    self.conditions.unsettle(resource.ifindex());
+                }
                 self.held.remove(&resource);
             }
+        }
+    }
+
+    fn note_problem(&mut self, resource: Resource, refusal: &Refusal) {
+        let ifindex = resource.ifindex();
+        if self.problems.note(resource, refusal) {
+            self.conditions.unsettle(ifindex);
         }
     }
 
@@ -210,7 +249,7 @@ impl State {
                 self.exclusions.remove(entry);
             }
             self.held.remove(&resource);
-            self.problems.note(resource, &Refusal::NotReceived(key.interface.clone()));
+            self.note_problem(resource, &Refusal::NotReceived(key.interface.clone()));
         }
     }
 
@@ -298,19 +337,10 @@ fn differing(
     differ.map(|interface| interface.name.clone()).collect()
 }
 
-fn describe(interface: Option<&Interface>) -> String {
-    let Some(interface) = interface else {
-        return "gone; its rules wait for it".into();
-    };
-    let state = if interface.up { "up" } else { "down" };
-    let (index, mtu) = (interface.index, interface.mtu);
-    let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
-    let addresses = if addresses.is_empty() { "none".into() } else { addresses.join(", ") };
-    format!("{state}, index {index}, MTU {mtu}, addresses: {addresses}")
-}
-
 #[cfg(test)]
 mod tests {
+    use mcr_core::interfaces::Interface;
+
     use super::*;
 
     #[test]

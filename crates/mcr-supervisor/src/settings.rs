@@ -1,9 +1,11 @@
 //! What the daemon is told at its start, and why it may refuse to.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use mcr_api::config::ConfigError;
+use mcr_api::log::Format;
 use mcr_api::worker::launch::{Io, Scheduling};
 use mcr_core::rule_set::Refused;
 use mcr_core::steering::Steering;
@@ -27,6 +29,11 @@ pub struct Settings {
     pub scheduling: Scheduling,
     /// How long workers look for frames, after the last one, before they wait, in microseconds.
     pub busy_poll_us: u32,
+    /// Where metrics are exported; `None`: as the configuration file says.
+    pub metrics: Option<SocketAddr>,
+    /// How lines of the log are written; `None`: as the configuration file says, or else as it
+    /// suits where they go.
+    pub log_format: Option<Format>,
 }
 
 /// Why the daemon did not start; each is one line for the operator.
@@ -72,6 +79,14 @@ pub enum StartError {
     /// The control socket cannot be made.
     #[error("{0}")]
     ControlPath(String),
+    /// The address for the metrics cannot be had.
+    #[error("metrics at {address}: {cause}: {}", remedy(cause))]
+    MetricsAddress {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
     /// No worker works.
     #[error("no worker could be started: {0}")]
     Workers(String),
@@ -83,4 +98,23 @@ pub enum StartError {
         /// What it answered.
         cause: io::Error,
     },
+}
+
+/// What to do where an address cannot be listened at.
+fn remedy(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there; end it, or give mcrd another port (--metrics, or \
+             [metrics] listen)"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface has that address; give mcrd one of this host's, such as 127.0.0.1 \
+             (--metrics, or [metrics] listen)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE; give mcrd a higher one (--metrics, or \
+             [metrics] listen)"
+        }
+        _ => "give mcrd another address (--metrics, or [metrics] listen)",
+    }
 }

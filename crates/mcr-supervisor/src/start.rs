@@ -16,22 +16,27 @@ use crate::control::{self, ControlSocket, SocketError};
 use crate::event::Event;
 use crate::interfaces::Observer;
 use crate::log::Log;
+use crate::metrics;
+use crate::news::News;
 use crate::settings::{Settings, StartError};
 use crate::state::State;
 use crate::supervisor::Supervisor;
 use crate::workers::Workers;
-use crate::{limits, log, unreachable};
+use crate::{limits, unreachable};
 
 /// Starts everything, serves until told to end, and ends everything.
 pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
-    let log = log::begin();
     let config = settings.config.as_deref().map_or(Ok(Config::default()), configuration::read)?;
+    let log = Log::begin(settings.log_format.or(config.log.format), &config.log.levels);
     packet_sockets_permitted().map_err(StartError::Permission)?;
     if settings.scheduling == Scheduling::Realtime {
         realtime_scheduling_permitted().map_err(StartError::Permission)?;
     }
     if let Err(error) = raise_descriptor_limit() {
-        warn!("the limit of open files stays as it is: {error}");
+        warn!(
+            "the limit of open files stays as it is: {error}; many outputs and workers need more \
+             (LimitNOFILE= of the service, or ulimit -n)"
+        );
     }
     let (socket, listener) =
         ControlSocket::bind(&settings.control).map_err(|error| socket_error(&error))?;
@@ -57,12 +62,16 @@ async fn serve_at(
     if steering == Steering::Hash && settings.cores.len() > MAX_HASHED_MEMBERS {
         return Err(StartError::TooManyWorkers { workers: settings.cores.len() });
     }
-    let state = State::new(interfaces, steering, &settings.cores);
-    let workers = Workers::new(settings, events.clone());
-    let configuration =
-        Configuration::new(settings.config.clone(), config.steering, events.clone());
+    let news = News::default();
+    let state = State::new(interfaces, steering, &settings.cores, news.clone());
+    let workers = Workers::new(settings, log.levels(), events.clone(), news);
+    let configuration = Configuration::new(settings.config.clone(), &config, events.clone());
     let mut supervisor = Supervisor::new(state, workers, log, configuration, inbox);
     supervisor.configure(&config.rules)?;
+    let listen = settings.metrics.or(config.metrics.listen);
+    let max_series = config.metrics.max_series.unwrap_or(limits::METRIC_SERIES);
+    let server = listen.map(|at| metrics::Server::start(at, max_series, events.clone()));
+    let server = server.transpose()?;
     supervisor.start_workers().await?;
     observer.watch(events.clone()).map_err(system("watching the interfaces"))?;
     unreachable::collect(&events);
@@ -72,6 +81,7 @@ async fn serve_at(
     supervisor.service_manager.ready();
     supervisor.run().await;
     clients.abort();
+    drop(server);
     supervisor.stop().await;
     Ok(())
 }
@@ -108,7 +118,7 @@ fn say_ready(supervisor: &mut Supervisor, settings: &Settings) {
     };
     let plural = |count| if count == 1 { "" } else { "s" };
     supervisor.log.line(&format!(
-        "mcrd: ready: {workers} worker{} on core{} {cores}{steering}, {rules} rule{}, control \
+        "ready: {workers} worker{} on core{} {cores}{steering}, {rules} rule{}, control \
          socket {control}",
         plural(workers),
         plural(workers),

@@ -9,7 +9,9 @@ use mcr_core::plan::{Demand, Desired, Resource};
 use mcr_core::rule_set::{DeclaredRule, RuleSet};
 use mcr_core::steering::Steering;
 
+use crate::conditions::Conditions;
 use crate::holdings::Holdings;
+use crate::news::News;
 use crate::resources::Addresses;
 use crate::resources::devices::Devices;
 use crate::resources::exclusion::Exclusions;
@@ -39,11 +41,18 @@ pub(crate) struct State {
     /// Counters that no ledger holds.
     pub(crate) retained: Retained,
     pub(crate) unreachable: UnreachableCounts,
+    pub(crate) conditions: Conditions,
+    pub(crate) news: News,
 }
 
 impl State {
     /// No rule yet, for workers on these cores.
-    pub(crate) fn new(interfaces: Interfaces, steering: Steering, cores: &[usize]) -> Self {
+    pub(crate) fn new(
+        interfaces: Interfaces,
+        steering: Steering,
+        cores: &[usize],
+        news: News,
+    ) -> Self {
         Self {
             rules: RuleSet::default(),
             configured: BTreeSet::new(),
@@ -58,6 +67,8 @@ impl State {
             holdings: Holdings::new(steering, cores),
             retained: Retained::default(),
             unreachable: UnreachableCounts::default(),
+            conditions: Conditions::default(),
+            news,
         }
     }
 
@@ -91,9 +102,13 @@ impl State {
     }
 
     /// Whether a rule can relay.
+    pub(crate) fn is_active(&self, id: RuleId) -> bool {
+        self.demands.get(&id).is_some_and(|demand| self.is_read(demand))
+    }
+
+    /// The same as a state.
     pub(crate) fn rule_state(&self, id: RuleId) -> RuleState {
-        let is_read = self.demands.get(&id).is_some_and(|demand| self.is_read(demand));
-        if is_read { RuleState::Active } else { RuleState::Pending }
+        if self.is_active(id) { RuleState::Active } else { RuleState::Pending }
     }
 
     /// How many rules can relay.

@@ -3,6 +3,7 @@
 use std::future::ready;
 use std::time::Instant;
 
+use mcr_api::log::Levels;
 use mcr_sys::process::monotonic_ns;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
@@ -13,6 +14,7 @@ use crate::control;
 use crate::event::Event;
 use crate::limits;
 use crate::log::Log;
+use crate::metrics;
 use crate::notify::ServiceManager;
 use crate::settings::StartError;
 use crate::state::State;
@@ -77,7 +79,10 @@ impl Supervisor {
                 StartProgress::Failed(how) => break Err(how),
                 StartProgress::UnderWay if Instant::now() < deadline => {}
                 StartProgress::UnderWay if self.workers.serving().next().is_some() => {
-                    warn!("not every worker has started; those missing are tried again");
+                    warn!(
+                        "not every worker has started; those missing are tried again, and mcrctl \
+                         workers shows why"
+                    );
                     break Ok(());
                 }
                 StartProgress::UnderWay => break Err("none has taken its rules over".into()),
@@ -183,6 +188,7 @@ impl Supervisor {
                     state.unreachable.count(report, |source| egresses.is_source(source));
                 }
             }
+            Event::Metrics(question) => metrics::answer(self, question),
             Event::Terminate => return Next::End,
         }
         Next::GoOn
@@ -192,10 +198,11 @@ impl Supervisor {
         let Self { state, workers, .. } = self;
         workers.tick(&mut state.holdings);
         state.retry(workers);
+        state.settle_conditions();
         state.settle_rings(workers);
         state.holdings.ingresses.refresh_filters();
         self.carry_traces_out();
-        self.log.report_dropped();
+        self.log.settle();
         self.tell_service_manager();
     }
 
@@ -206,6 +213,12 @@ impl Supervisor {
         traces.refresh(&state.rules, &state.interfaces, &ledgers);
         state.holdings.ingresses.let_strangers_in(&traces.strangers());
         workers.set_traces(traces, &state.holdings);
+    }
+
+    /// Logs by these levels from now on, here and in the workers.
+    pub(crate) fn set_log_levels(&mut self, levels: Levels) {
+        self.log.set_levels(levels.clone());
+        self.workers.set_log_levels(levels, &self.state.holdings);
     }
 
     /// Reads the configuration file again; `asker` is answered when it is carried out.

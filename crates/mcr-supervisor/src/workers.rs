@@ -2,17 +2,18 @@
 
 mod backoff;
 mod drift;
+mod levels;
 #[cfg(test)]
 mod model;
 mod process;
 mod sync;
 mod worker;
 
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mcr_api::control::{Mechanism, WorkerState, WorkerStatus};
+use mcr_api::control::{EventKind, Mechanism, WorkerState, WorkerStatus};
+use mcr_api::log::Levels;
 use mcr_api::worker::WorkerCommand;
 use mcr_core::ids::WorkerId;
 use mcr_core::ledger::{Header, header};
@@ -24,16 +25,21 @@ use tracing::{info, warn};
 use crate::event::Event;
 use crate::holdings::{Change, Holdings};
 use crate::limits;
+use crate::news::{self, News};
 use crate::settings::Settings;
 use crate::traces::{Source, Traces};
+use drift::Why;
+use levels::LogLevels;
 use process::{Launcher, Process};
-use worker::{Link, Live, Worker};
+use worker::{Found, Link, Live, Worker};
 
 /// All workers, one a core.
 #[derive(Debug)]
 pub(crate) struct Workers {
     places: Vec<Worker>,
     launcher: Launcher,
+    log_levels: LogLevels,
+    news: News,
     /// The desired generation at the last tick.
     desired_before: u64,
     last_tick: Instant,
@@ -42,11 +48,18 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// Places without processes yet.
-    pub(crate) fn new(settings: &Settings, events: mpsc::Sender<Event>) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        levels: &Levels,
+        events: mpsc::Sender<Event>,
+        news: News,
+    ) -> Self {
         let place = |(id, core): (u32, &usize)| Worker::new(WorkerId(id), *core);
         Self {
             places: (0..).zip(&settings.cores).map(place).collect(),
             launcher: Launcher::new(settings, events),
+            log_levels: LogLevels::new(levels.clone()),
+            news,
             desired_before: 0,
             last_tick: Instant::now(),
             stopping: false,
@@ -87,10 +100,18 @@ impl Workers {
             if !worker.is_due() || (one_is_starting && !first_start) {
                 continue;
             }
-            match self.launcher.launch(worker.id, worker.core) {
-                // Its sockets are made while it loads.
-                Ok(process) => begin(worker, process, first_start, holdings),
-                Err(error) => put_off(worker, &error),
+            // Its sockets are made while it loads.
+            let launched = self.launcher.launch(worker.id, worker.core);
+            let begun = launched.map_err(|error| error.to_string()).and_then(|process| {
+                begin(worker, process, first_start, holdings, &self.log_levels)
+            });
+            match begun {
+                Ok(()) => self.news.tell(
+                    EventKind::WorkerStarted,
+                    news::worker(worker.id),
+                    format_args!("worker {} starts on core {}", worker.id, worker.core),
+                ),
+                Err(why) => put_off(worker, why, &self.news),
             }
         }
     }
@@ -109,6 +130,7 @@ impl Workers {
             return live.map(|live| live.process.ledger);
         }
         let live = worker.ended(incarnation, how)?;
+        tell_exit(worker, &self.news);
         holdings.ingresses.abandon_replacement(worker.id);
         Some(live.process.ledger)
     }
@@ -137,10 +159,13 @@ impl Workers {
             if !live.serving && live.is_in_sync(worker.id, holdings) {
                 live.take_place();
                 promoted.push((worker.id, holdings.ingresses.complete_replacement(worker.id)));
+                let (id, core) = (worker.id, worker.core);
+                let took = live.process.started.elapsed().as_millis();
                 if worker.restarts > 0 {
-                    let took = live.process.started.elapsed().as_millis();
-                    info!("worker {} on core {} took over in {took} ms", worker.id, worker.core);
+                    info!(worker = id.0, "worker {id} on core {core} took over in {took} ms");
                 }
+                let message = format_args!("worker {id} relays on core {core} after {took} ms");
+                self.news.tell(EventKind::WorkerReady, news::worker(id), message);
             }
         }
         promoted
@@ -154,12 +179,22 @@ impl Workers {
         if !late && !self.stopping {
             for worker in &mut self.places {
                 if let Some(live) = &mut worker.live {
-                    live.tick(worker.id, self.desired_before, holdings);
+                    let found = live.tick(worker.id, self.desired_before, holdings);
+                    tell_found(worker.id, found, holdings, &self.news);
+                    live.tell_log_levels(&self.log_levels, holdings);
                 }
             }
         }
         self.desired_before = holdings.generation();
         self.start_due(holdings);
+    }
+
+    /// Has every worker log by these levels.
+    pub(crate) fn set_log_levels(&mut self, levels: Levels, holdings: &Holdings) {
+        self.log_levels.set(levels);
+        for live in self.places.iter().filter_map(|worker| worker.live.as_ref()) {
+            live.tell_log_levels(&self.log_levels, holdings);
+        }
     }
 
     /// The ledgers of the workers that have taken their places.
@@ -175,6 +210,11 @@ impl Workers {
             let age = live.process.heartbeat_age();
             live.serving && age.is_some_and(|age| age <= limits::HEARTBEAT_STALL)
         })
+    }
+
+    /// A generation that every worker has had the time to reach: what was desired at the last tick.
+    pub(crate) fn settled_generation(&self) -> u64 {
+        self.desired_before
     }
 
     /// How many there should be.
@@ -293,22 +333,69 @@ impl Workers {
 }
 
 /// Gives a new process its place's sockets, and everything else to be told.
-fn begin(worker: &mut Worker, mut process: Process, first_start: bool, holdings: &mut Holdings) {
+fn begin(
+    worker: &mut Worker,
+    mut process: Process,
+    first_start: bool,
+    holdings: &mut Holdings,
+    levels: &LogLevels,
+) -> Result<(), String> {
     if let Err(refusal) = holdings.ingresses.prepare_replacement(worker.id) {
         process.kill();
-        put_off(worker, &refusal);
-        return;
+        return Err(refusal.to_string());
     }
     worker.restarts += u64::from(!first_start);
     let mut live = Live::new(process);
+    // Before all else, so that the log has what comes of the rest.
+    live.tell_log_levels(levels, holdings);
     live.pump(worker.id, holdings);
     worker.live = Some(live);
+    Ok(())
 }
 
-fn put_off(worker: &mut Worker, why: &dyn Display) {
-    let wait = worker.put_off(Duration::ZERO).as_millis();
-    warn!("worker {} cannot start, again in {wait} ms: {why}", worker.id);
-    worker.last_exit = Some(why.to_string());
+fn put_off(worker: &mut Worker, why: String, news: &News) {
+    let (id, wait) = (worker.id, worker.put_off(Duration::ZERO).as_millis());
+    let message = format!("worker {id} cannot start, again in {wait} ms: {why}");
+    warn!(worker = id.0, "{message}");
+    news.tell(EventKind::WorkerBackingOff, news::worker(id), message);
+    worker.last_exit = Some(why);
+}
+
+fn tell_exit(worker: &Worker, news: &News) {
+    let (id, core) = (worker.id, worker.core);
+    let how = worker.last_exit.as_deref().unwrap_or_default();
+    let message = format_args!("worker {id} on core {core} ended: {how}");
+    news.tell(EventKind::WorkerExited, news::worker(id), message);
+    if let Some(left) = worker.backoff_left() {
+        let message = format_args!("worker {id} starts again in {} ms", left.as_millis());
+        news.tell(EventKind::WorkerBackingOff, news::worker(id), message);
+    }
+}
+
+fn tell_found(id: WorkerId, found: Found, holdings: &Holdings, news: &News) {
+    let (kind, message) = match found {
+        Found::Nothing => return,
+        Found::Behind(at) => {
+            let desired = holdings.position(id).generation;
+            let at = at.generation;
+            let message =
+                format!("worker {id} holds generation {at} of {desired}: sent everything");
+            (EventKind::WorkerBehind, message)
+        }
+        Found::Repaired(after) => {
+            let after = after.as_millis();
+            let message = format!("worker {id} holds what it should again, after {after} ms");
+            (EventKind::WorkerRepaired, message)
+        }
+        Found::Lost(why) => {
+            let kind = match why {
+                Why::StoodStill => EventKind::WorkerStalled,
+                Why::TookNoCommands | Why::NotRepaired => EventKind::WorkerReplaced,
+            };
+            (kind, format!("worker {id} is replaced, because {why}"))
+        }
+    };
+    news.tell(kind, news::worker(id), message);
 }
 
 /// How the first start stands.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mcr_api::limits::MAX_MESSAGE_BYTES;
-use mcr_api::log::Level;
+use mcr_api::log::{Area, Level};
 use mcr_api::worker::{self, WorkerCommand, WorkerMessage};
 use mcr_core::ids::{EgressId, IngressId};
 use mcr_core::ledger::{CoreCounter, Header, RingCounter};
@@ -23,7 +23,7 @@ use crate::egress::Egress;
 use crate::faults::seqpacket;
 use crate::ingress::{Ingress, Opened};
 use crate::limits;
-use crate::log::Log;
+use crate::log::{About, Log};
 use crate::mechanism::Mechanism;
 
 /// What follows for the loop from looking at the command socket.
@@ -110,6 +110,7 @@ impl Commands {
     ) {
         let WorkerMessage { generation, command } = message;
         let is_change = changes_state(&command);
+        tell(&command, log);
         let done = match command {
             WorkerCommand::OpenIngress(ingress) => self.open_ingress(ingress, plane, mechanism),
             WorkerCommand::CloseIngress { ingress } => {
@@ -157,8 +158,9 @@ impl Commands {
                 plane.tracer.set(revision, orders, &plane.counters);
                 Ok(())
             }
-            WorkerCommand::SetLogLevel { level } => {
-                log.set_level(level);
+            WorkerCommand::SetLogLevel { revision, levels } => {
+                log.set_levels(levels);
+                plane.counters.header(Header::LogLevels, revision);
                 Ok(())
             }
             WorkerCommand::Stop => unreachable!("the caller takes it"),
@@ -270,6 +272,31 @@ fn changes_state(command: &WorkerCommand) -> bool {
     }
 }
 
+/// Says at the level for faults what is to be done.
+fn tell(command: &WorkerCommand, log: &Log) {
+    let write = |about, message: &dyn Fn() -> String| {
+        log.write(Level::Debug, Area::Commands, about, message);
+    };
+    match command {
+        WorkerCommand::OpenIngress(ingress) => {
+            let name = &ingress.interface;
+            write(About::Interface(name), &|| format!("{name}: ingress {} opens", ingress.ingress));
+        }
+        WorkerCommand::AddRule { route } => {
+            let (id, outputs) = (route.id, route.outputs.len());
+            write(About::Rule(id), &|| format!("rule {id}: its route is set, outputs: {outputs}"));
+        }
+        WorkerCommand::RemoveRule { id, .. } => {
+            write(About::Rule(*id), &|| format!("rule {id}: its route goes"));
+        }
+        WorkerCommand::SyncBegin => write(About::Worker, &|| "a synchronisation begins".into()),
+        WorkerCommand::SyncCommit { .. } => {
+            write(About::Worker, &|| "a synchronisation is whole".into());
+        }
+        _ => {}
+    }
+}
+
 fn close_ingress(id: IngressId, plane: &mut DataPlane, mechanism: &mut impl Mechanism) {
     let Some(index) = plane.ingresses.iter().position(|ingress| ingress.id == id) else {
         return;
@@ -293,5 +320,6 @@ pub(crate) fn ingress_tag(id: IngressId) -> u64 {
 
 fn refuse(plane: &DataPlane, log: &Log, why: Refusal) {
     plane.counters.core(CoreCounter::CommandsRefused, 1);
-    log.write(Level::Error, "commands", why);
+    let message = || why + "; the supervisor notices, and sends everything again";
+    log.write(Level::Error, Area::Commands, About::Worker, message);
 }

@@ -1,6 +1,6 @@
 //! From a ring to the outputs: one batch at a time, without allocation, lock or waiting.
 
-use mcr_api::log::Level;
+use mcr_api::log::{Area, Level};
 use mcr_core::forward::forward;
 use mcr_core::ledger::{self, CoreCounter};
 use mcr_core::verdict::{DropReason, Verdict};
@@ -11,7 +11,7 @@ use crate::counters::Counters;
 use crate::egress::EgressTable;
 use crate::ingress::Ingress;
 use crate::limits;
-use crate::log::Log;
+use crate::log::{About, Log};
 use crate::mechanism::Mechanism;
 use crate::routes::Routes;
 use crate::trace::{Arrival, Tracer};
@@ -203,13 +203,15 @@ fn tell_coalesced(ingress: &mut Ingress, log: &Log) {
         return;
     }
     let name = &ingress.interface;
-    let message = format!(
-        "{name}: dropping super-frames that cannot be taken apart into their datagrams (counted \
-         as coalesced; Linux tells the segments of UDP from 6.2 on); switch merging off: \
-         ethtool -K {name} gro off lro off rx-udp-gro-forwarding off, and for a sender on this \
-         host ethtool -K PEER tx-udp-segmentation off"
-    );
-    log.write(Level::Warn, "ingress", message);
+    let message = || {
+        format!(
+            "{name}: dropping super-frames that cannot be taken apart into their datagrams \
+             (counted as coalesced; Linux tells the segments of UDP from 6.2 on); switch merging \
+             off: ethtool -K {name} gro off lro off rx-udp-gro-forwarding off, and for a sender \
+             on this host ethtool -K PEER tx-udp-segmentation off"
+        )
+    };
+    log.write(Level::Warn, Area::Ingress, About::Interface(name), message);
 }
 
 #[cfg(test)]

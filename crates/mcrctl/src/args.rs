@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use mcr_api::control::{
     Command, DEFAULT_CONTROL_PATH, RuleReference, Selection, TraceOrder, TraceSubject,
 };
+use mcr_api::log::{Area, Level};
 use mcr_api::rule::{OutputSpec, RuleSpec};
 
 use crate::limits;
@@ -58,6 +59,22 @@ pub(crate) enum Action {
         #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
         interval: Duration,
     },
+    /// Show what has happened to rules, workers, interfaces and the configuration.
+    ///
+    /// With --json each event is a JSON object on a line of its own.
+    Events {
+        /// Then show what happens, as it does.
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Log more, or less, from now on.
+    #[command(allow_missing_positional = true, after_help = areas())]
+    LogLevel {
+        /// What it is to be about; all areas alike where none is named.
+        area: Option<Area>,
+        /// The least that is logged: error, warn, info or debug.
+        level: Level,
+    },
     /// Show the versions of this program and of the daemon.
     Version,
 }
@@ -70,6 +87,12 @@ INPUT and OUTPUT are ADDRESS:PORT@INTERFACE, such as 239.1.1.1:5000@eth0 or
   ,source=ADDRESS    source address (the interface's primary one)
   ,source-port=PORT  source port (one that the kernel picks)
   ,loop              also to members on this host";
+
+fn areas() -> String {
+    let area = |area: &Area| format!("\n  {:13}  {}", area.name(), area.about());
+    let areas: String = Area::ALL.iter().map(area).collect();
+    format!("Areas:{areas}")
+}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Add {
@@ -166,6 +189,12 @@ impl Action {
             Self::Stats(stats) => Command::GetStats(stats.selection()),
             Self::Top { .. } => Command::GetStats(Selection::default()),
             Self::Trace(trace) => Command::EnableTrace(trace.order()),
+            Self::Events { follow: false } => Command::GetEvents {},
+            Self::Events { follow: true } => Command::Subscribe { after: Some(0) },
+            Self::LogLevel { area, level } => {
+                let area = area.map(|area| area.name().to_owned());
+                Command::SetLogLevel { area, level: *level }
+            }
             Self::Version => Command::GetVersion {},
         }
     }
@@ -275,6 +304,20 @@ mod tests {
         }
         // Without --watch there is nothing to wait for.
         assert!(Args::try_parse_from(["mcrctl", "stats", "--interval=2"]).is_err());
+    }
+
+    #[test]
+    fn a_log_level_is_of_an_area_or_of_all() {
+        let command = |words: &[&str]| parse(words).action.command();
+        let area = |area: Option<&str>, level| {
+            let area = area.map(ToOwned::to_owned);
+            Command::SetLogLevel { area, level }
+        };
+        assert_eq!(command(&["log-level", "warn"]), area(None, Level::Warn));
+        assert_eq!(command(&["log-level", "rules", "debug"]), area(Some("rules"), Level::Debug));
+        for wrong in [&["log-level"][..], &["log-level", "rules"], &["log-level", "x", "debug"]] {
+            assert!(Args::try_parse_from(["mcrctl"].iter().chain(wrong)).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

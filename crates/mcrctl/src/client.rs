@@ -1,6 +1,7 @@
 //! Requests to the daemon and their answers.
 
 mod connection;
+pub(crate) mod stream;
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,9 @@ pub(crate) use connection::Connection;
 
 /// How long the daemon may take for an answer; it needs half a second at most.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The number of the only request of a subscription.
+const ID: u64 = 1;
 
 /// Asks the daemon at `path` and returns the body of its answer.
 pub(crate) fn ask(path: &Path, command: Command) -> Result<Value, ClientError> {
@@ -55,6 +59,12 @@ pub(crate) enum ClientError {
     /// Connected, and closed without an answer.
     #[error("mcrd on {path} closed the connection without an answer", path = .0.display())]
     Closed(PathBuf),
+    /// A subscription that was closed.
+    #[error(
+        "mcrd on {path} ended the subscription: it has ended, or what it told was not read",
+        path = .0.display()
+    )]
+    Ended(PathBuf),
     /// Any other fault of the connection.
     #[error("{path}", path = .0.display())]
     Broken(PathBuf, #[source] io::Error),
@@ -76,7 +86,9 @@ impl ClientError {
     /// What the program ends with (sysexits(3head)).
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NobodyListens(..) | Self::Silent(_) | Self::Closed(_) => ExitCode::Unavailable,
+            Self::NobodyListens(..) | Self::Silent(_) | Self::Closed(_) | Self::Ended(_) => {
+                ExitCode::Unavailable
+            }
             Self::Forbidden(_) => ExitCode::NoPerm,
             Self::Broken(..) => ExitCode::IoErr,
             Self::RequestTooLong => ExitCode::DataErr,

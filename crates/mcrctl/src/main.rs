@@ -3,6 +3,7 @@
 
 mod args;
 mod client;
+mod events;
 mod limits;
 mod render;
 mod top;
@@ -37,16 +38,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    if let Action::Trace(trace) = &args.action {
-        return trace::run(&args.control, trace, args.json);
-    }
-    if let Action::Top { interval } = args.action {
-        return top::run(args, interval);
-    }
-    if let Action::Stats(stats) = &args.action
-        && stats.watch
-    {
-        return watch::run(args, stats.interval);
+    match &args.action {
+        Action::Trace(trace) => return trace::run(&args.control, trace, args.json),
+        Action::Events { follow } => return events::run(args, *follow),
+        Action::Top { interval } => return top::run(args, *interval),
+        Action::Stats(stats) if stats.watch => return watch::run(args, stats.interval),
+        _ => {}
     }
     let answer = client::ask(&args.control, args.action.command())?;
     let shown = if args.json {

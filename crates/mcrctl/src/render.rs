@@ -1,5 +1,6 @@
 //! The daemon's answers as text for people and as JSON for programs.
 
+pub(crate) mod events;
 mod stats;
 mod table;
 #[cfg(test)]
@@ -9,8 +10,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use mcr_api::control::{
-    Added, PROTOCOL_VERSION, Reloaded, Removed, RuleState, RuleStatus, Rules, Stats, Steering,
-    Version, WorkerStatus, Workers,
+    Added, Events, PROTOCOL_VERSION, Reloaded, Removed, RuleState, RuleStatus, Rules, Stats,
+    Steering, Version, WorkerStatus, Workers,
 };
 use mcr_api::rule::{OutputObject, OutputSpec};
 use serde_json::Value;
@@ -61,6 +62,11 @@ pub(crate) fn text(action: &Action, body: Value) -> Result<Shown, serde_json::Er
         Action::Workers => workers(&serde_json::from_value::<Workers>(body)?).into(),
         Action::Stats(_) => stats::stats(&serde_json::from_value::<Stats>(body)?).into(),
         Action::Trace(_) | Action::Top { .. } => json(&body),
+        Action::Events { .. } => {
+            let Events { events } = serde_json::from_value(body)?;
+            events.iter().map(events::line).collect::<String>().into()
+        }
+        Action::LogLevel { .. } => events::levels(&serde_json::from_value(body)?).into(),
         Action::Version => version(&serde_json::from_value(body)?),
     })
 }

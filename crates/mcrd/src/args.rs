@@ -1,10 +1,12 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
 use mcr_api::control::DEFAULT_CONTROL_PATH;
+use mcr_api::log::Format;
 use mcr_api::worker::launch::{Io, Scheduling};
 use mcr_core::ids::WorkerId;
 use mcr_core::steering::Steering;
@@ -43,6 +45,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0,
           value_parser = value_parser!(u32).range(..=MAX_BUSY_POLL_US))]
     busy_poll_us: u32,
+    /// Where to export metrics and health over HTTP, such as 127.0.0.1:9464 [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
+    /// How the log is written: text or json [default: text, and in fields to the journal]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<Format>,
     #[command(subcommand)]
     role: Option<Hidden>,
 }
@@ -116,6 +124,8 @@ impl Args {
             steering: self.steering,
             scheduling: self.scheduling,
             busy_poll_us: self.busy_poll_us,
+            metrics: self.metrics,
+            log_format: self.log_format,
         }))
     }
 }
@@ -138,7 +148,7 @@ mod tests {
             panic!("no subcommand is the supervisor");
         };
         assert_eq!(settings.control.to_str(), Some("/run/mcr/control.sock"));
-        assert_eq!((settings.io, settings.config), (Io::Auto, None));
+        assert_eq!((settings.io, settings.config, settings.metrics), (Io::Auto, None, None));
         assert_eq!(settings.scheduling, Scheduling::Fair);
         assert_eq!(settings.cores, allowed_cores());
     }
@@ -162,8 +172,10 @@ mod tests {
         for line in [
             "mcrd --io fast",
             "mcrd --scheduling now",
+            "mcrd --log-format xml",
             "mcrd --busy-poll-us 2000000",
             "mcrd --cores 3-1",
+            "mcrd --metrics localhost",
             "mcrd extra",
             "mcrd --cores",
         ] {

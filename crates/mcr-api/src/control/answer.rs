@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Stats, Traces, TracesEnded, Tracing};
+use super::{Event, Stats, Traces, TracesEnded, Tracing};
+use crate::log::Levels;
 use crate::rule::RuleSpec;
 use crate::worker::launch::Mechanism;
 
@@ -26,6 +27,12 @@ pub enum Answer {
     Workers(Workers),
     /// To `GetStats`.
     Stats(Box<Stats>),
+    /// To `GetEvents`.
+    Events(Events),
+    /// To `Subscribe`.
+    Subscribed(Subscribed),
+    /// To `SetLogLevel`.
+    LogLevels(Levels),
     /// To `EnableTrace`.
     Tracing(Tracing),
     /// To `DisableTrace`.
@@ -100,6 +107,21 @@ pub struct RuleStatus {
     /// What keeps it or one of its outputs from relaying, or from being exclusive; may be there in
     /// either state.
     pub problems: Vec<String>,
+}
+
+/// The latest events, the oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    /// The events.
+    pub events: Vec<Event>,
+}
+
+/// Events follow, one JSON object a line, until either side closes the connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscribed {
+    /// The number of the latest event at this moment; 0: there has been none. Less than one that a
+    /// client knows of: the daemon has been started anew.
+    pub latest: u64,
 }
 
 /// Whether a rule can relay.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::{ErrorBody, ErrorCode, Response, TraceOrder, TraceReading, TraceSubject};
 use crate::limits::MAX_REQUEST_BYTES;
 use crate::line::json_line;
+use crate::log::Level;
 use crate::rule::RuleSpec;
 
 /// One request: `{"id":1,"command":"AddRule","rule":{...}}`.
@@ -47,6 +48,23 @@ pub enum Command {
     ListWorkers {},
     /// The counters. Answered by [`Stats`](super::Stats).
     GetStats(Selection),
+    /// The latest events. Answered by [`Events`](super::Events).
+    GetEvents {},
+    /// Events as they happen. Answered by [`Subscribed`](super::Subscribed), after which the
+    /// connection carries one [`Event`](super::Event) a line, and nothing more is read from it.
+    Subscribe {
+        /// Begin with those after this one that are still known; without it, with the next.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u64>,
+    },
+    /// Log this much from now on. Answered by [`Levels`](crate::log::Levels).
+    SetLogLevel {
+        /// The name of an [`Area`](crate::log::Area); without it, all of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        area: Option<String>,
+        /// The level.
+        level: Level,
+    },
     /// Record the lives of datagrams. Answered by [`Tracing`](super::Tracing).
     EnableTrace(TraceOrder),
     /// Record them no more. Answered by [`TracesEnded`](super::TracesEnded).
@@ -147,6 +165,9 @@ impl Command {
         "ListRules",
         "ListWorkers",
         "GetStats",
+        "GetEvents",
+        "Subscribe",
+        "SetLogLevel",
         "EnableTrace",
         "DisableTrace",
         "GetTrace",

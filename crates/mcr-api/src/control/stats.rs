@@ -164,7 +164,7 @@ pub struct CoreReport {
     /// What it counted.
     #[serde(flatten)]
     pub counters: CoreStats,
-    /// Batches by their size since the start of the worker's process: at place `n` those of 2^n
+    /// Batches by their size: at place `n` those of 2^n
     /// to 2^(n+1) - 1 frames.
     pub batch_sizes: Vec<u64>,
     /// By how much that grew in each second, over the last one.

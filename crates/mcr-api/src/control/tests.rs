@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::limits::MAX_REQUEST_BYTES;
+use crate::log::Level;
 use crate::rule::{OutputSpec, RuleSpec};
 
 fn video() -> RuleSpec {
@@ -44,6 +45,13 @@ fn requests_read_as_documented() {
         (r#"{"id":1,"command":"Reload"}"#, Command::Reload {}),
         (r#"{"id":1,"command":"ListRules"}"#, Command::ListRules {}),
         (r#"{"id":1,"command":"ListWorkers"}"#, Command::ListWorkers {}),
+        (r#"{"id":1,"command":"GetEvents"}"#, Command::GetEvents {}),
+        (r#"{"id":1,"command":"Subscribe"}"#, Command::Subscribe { after: None }),
+        (r#"{"id":1,"command":"Subscribe","after":7}"#, Command::Subscribe { after: Some(7) }),
+        (
+            r#"{"id":1,"command":"SetLogLevel","area":"ingress","level":"debug"}"#,
+            Command::SetLogLevel { area: Some("ingress".into()), level: Level::Debug },
+        ),
         (r#"{"id":1,"command":"GetStats"}"#, Command::GetStats(Selection::default())),
         (
             r#"{"id":1,"command":"GetStats","rule":"video","interface":"eth0"}"#,
@@ -77,7 +85,8 @@ fn a_refusal_says_what_was_expected_and_keeps_the_id() {
             Some(4),
             UnknownCommand,
             "there is no command \"Dance\"; there are GetVersion, AddRule, RemoveRule, Reload, \
-             ListRules, ListWorkers, GetStats, EnableTrace, DisableTrace, GetTrace",
+             ListRules, ListWorkers, GetStats, GetEvents, Subscribe, SetLogLevel, EnableTrace, \
+             DisableTrace, GetTrace",
         ),
         (r#"{"id":4}"#, Some(4), Malformed, "the request has no \"command\""),
         (r#"{"command":"GetStats"}"#, None, Malformed, "the request has no \"id\" (a number)"),

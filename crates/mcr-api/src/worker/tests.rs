@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::limits::ROUTES_PER_MESSAGE;
+use crate::log::{Area, Level};
 
 fn message(command: WorkerCommand) -> WorkerMessage {
     WorkerMessage { generation: 12, command }
@@ -258,7 +259,9 @@ fn any_ingress() -> impl Strategy<Value = Ingress> {
 
 fn any_command() -> impl Strategy<Value = WorkerCommand> {
     use WorkerCommand as Command;
-    let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug];
+    let level = || proptest::sample::select(Level::ALL);
+    let area = proptest::sample::select(Area::ALL);
+    let log_levels = (any::<u64>(), level(), area, level());
     let slot = (0..limits::RULES as u32, any::<u64>());
     let egress = (any::<u32>(), any::<u32>(), any_address(), any::<u16>());
     prop_oneof![
@@ -276,7 +279,11 @@ fn any_command() -> impl Strategy<Value = WorkerCommand> {
         proptest::collection::vec(any_route(), 0..4)
             .prop_map(|routes| Command::SyncRules { routes }),
         any::<u64>().prop_map(|hash| Command::SyncCommit { hash: StateHash(hash) }),
-        proptest::sample::select(levels.to_vec()).prop_map(|level| Command::SetLogLevel { level }),
+        log_levels.prop_map(|(revision, level, area, own)| {
+            let mut levels = Levels { level, ..Levels::default() };
+            levels.set(Some(area), own);
+            Command::SetLogLevel { revision, levels }
+        }),
         (any::<u64>(), proptest::collection::vec(any_trace_order(), 0..=limits::TRACES))
             .prop_map(|(revision, orders)| Command::SetTraces { revision, orders }),
         Just(Command::Stop),

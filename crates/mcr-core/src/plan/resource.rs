@@ -27,6 +27,28 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// The interface that it is on.
+    pub fn ifindex(&self) -> IfIndex {
+        match self {
+            Self::Membership(membership) => membership.ifindex,
+            Self::Reservation(reservation) => reservation.ifindex,
+            Self::Ingress(key) => key.ifindex,
+            Self::Egress(key) => key.ifindex,
+            Self::Exclusion(entry) => entry.ifindex,
+        }
+    }
+
+    /// The name of that, where it depends on it.
+    pub fn interface(&self) -> Option<&InterfaceName> {
+        match self {
+            Self::Membership(_) => None,
+            Self::Reservation(reservation) => Some(&reservation.interface),
+            Self::Ingress(key) => Some(&key.interface),
+            Self::Egress(key) => Some(&key.interface),
+            Self::Exclusion(entry) => Some(&entry.interface),
+        }
+    }
+
     /// The interface with whose end the kernel ends this, also where another one comes with the
     /// same number. UDP sockets are bound to the number alone: they serve the other one as well.
     pub fn ends_with(&self) -> Option<IfIndex> {

@@ -1,9 +1,10 @@
 //! What each command does to the state.
 
 use mcr_api::control::{
-    Added, Answer, Command, ErrorBody, ErrorCode, PROTOCOL_VERSION, Removed, RuleReference, Rules,
-    Selection, Version, Workers as WorkersAnswer,
+    Added, Answer, Command, ErrorBody, ErrorCode, Events, PROTOCOL_VERSION, Removed, RuleReference,
+    Rules, Selection, Subscribed, Version, Workers as WorkersAnswer,
 };
+use mcr_api::log::{Area, Level};
 use mcr_api::rule::RuleSpec;
 use mcr_core::rule::Rule;
 use mcr_core::rule_set::Refused;
@@ -11,6 +12,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::{Applying, Reply, traces};
+use crate::log::RULES;
 use crate::stats::report;
 use crate::supervisor::Supervisor;
 
@@ -36,6 +38,11 @@ pub(crate) fn answer(supervisor: &mut Supervisor, command: Command, asker: onesh
             .into()
         }
         Command::GetStats(selection) => get_stats(supervisor, &selection),
+        Command::GetEvents {} => {
+            Ok(Answer::Events(Events { events: supervisor.state.news.recent() })).into()
+        }
+        Command::Subscribe { after } => subscribe(supervisor, after),
+        Command::SetLogLevel { area, level } => set_log_level(supervisor, area.as_deref(), level),
         Command::EnableTrace(order) => traces::enable(supervisor, order),
         Command::DisableTrace(which) => traces::disable(supervisor, which),
         Command::GetTrace(reading) => traces::events(supervisor, reading),
@@ -64,7 +71,7 @@ fn add_rule(supervisor: &mut Supervisor, spec: RuleSpec) -> Reply {
         Err(refused) => return Err(ErrorBody::new(code(&refused), refused)).into(),
     };
     if added.created {
-        info!("rule {} added: {input}", added.id);
+        info!(target: RULES, rule = added.id.0, "rule {} added: {input}", added.id);
     }
     let (rule_state, problems) = state.condition(added.id);
     let answer = Answer::Added(Added {
@@ -74,7 +81,7 @@ fn add_rule(supervisor: &mut Supervisor, spec: RuleSpec) -> Reply {
         state: rule_state,
         problems,
     });
-    Reply { result: Ok(answer), applying: Some(applying(supervisor)) }
+    Reply { applying: Some(applying(supervisor)), ..Ok(answer).into() }
 }
 
 fn get_stats(supervisor: &Supervisor, selection: &Selection) -> Reply {
@@ -95,9 +102,31 @@ fn remove_rule(supervisor: &mut Supervisor, reference: &RuleReference) -> Reply 
     };
     let removed = state.remove_rule(id, workers).expect("it is there");
     sampler.forget(removed.id);
-    info!("rule {} removed: {}", removed.id, removed.rule.input);
+    let id = removed.id.0;
+    info!(target: RULES, rule = id, "rule {id} removed: {}", removed.rule.input);
     let answer = Answer::Removed(Removed { rule: removed.id.0, applied: false });
-    Reply { result: Ok(answer), applying: Some(applying(supervisor)) }
+    Reply { applying: Some(applying(supervisor)), ..Ok(answer).into() }
+}
+
+fn subscribe(supervisor: &Supervisor, after: Option<u64>) -> Reply {
+    match supervisor.state.news.subscribe(after) {
+        Ok(subscription) => {
+            let answer = Answer::Subscribed(Subscribed { latest: subscription.latest });
+            Reply { subscription: Some(subscription), ..Ok(answer).into() }
+        }
+        Err(refused) => Err(ErrorBody::new(ErrorCode::Busy, refused)).into(),
+    }
+}
+
+fn set_log_level(supervisor: &mut Supervisor, area: Option<&str>, level: Level) -> Reply {
+    let area: Option<Area> = match area.map(str::parse).transpose() {
+        Ok(area) => area,
+        Err(unknown) => return Err(ErrorBody::new(ErrorCode::Invalid, unknown)).into(),
+    };
+    let mut levels = supervisor.log.levels().clone();
+    levels.set(area, level);
+    supervisor.set_log_levels(levels.clone());
+    Ok(Answer::LogLevels(levels)).into()
 }
 
 /// What the workers have yet to reach.

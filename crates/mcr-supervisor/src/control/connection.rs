@@ -10,10 +10,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::Reply;
+use super::{Reply, subscriber};
 use crate::event::Event;
 use crate::limits;
 use crate::lines::{Line, read_line};
+use crate::news::Subscription;
 
 /// How patient a connection is.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +41,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let mut line = Vec::new();
     loop {
         let read = read_line(&mut stream, &mut line, MAX_REQUEST_BYTES);
-        let response = match timeout(patience.idle, read).await?? {
+        let (response, subscription) = match timeout(patience.idle, read).await?? {
             Line::Whole => respond(&line, &supervisor).await,
             Line::TooLong => return refuse(&mut stream, too_large(), patience).await,
             Line::Unfinished => return refuse(&mut stream, unfinished(), patience).await,
@@ -48,6 +49,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         };
         let bytes = encode(response).await?;
         timeout(patience.answer, stream.write_all(&bytes)).await??;
+        if let Some(subscription) = subscription {
+            return subscriber::tell(&mut stream, subscription, patience.answer).await;
+        }
         if line.capacity() > KEPT_BYTES {
             line = Vec::new();
         }
@@ -57,18 +61,21 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 /// A request buffer that is larger is not kept for the next request: few are.
 const KEPT_BYTES: usize = MAX_REQUEST_BYTES / 16;
 
-async fn respond(line: &[u8], supervisor: &mpsc::Sender<Event>) -> Response<Answer> {
+async fn respond(
+    line: &[u8],
+    supervisor: &mpsc::Sender<Event>,
+) -> (Response<Answer>, Option<Subscription>) {
     let request = match Request::parse(line) {
         Ok(request) => request,
-        Err(refused) => return refused.into(),
+        Err(refused) => return (refused.into(), None),
     };
     let id = Some(request.id);
     let (reply, answered) = oneshot::channel();
     // Either fails only where the daemon is ending.
     _ = supervisor.send(Event::Request { command: request.command, reply }).await;
-    let Ok(Reply { mut result, applying }) = answered.await else {
+    let Ok(Reply { mut result, applying, subscription }) = answered.await else {
         let ending = ErrorBody::new(ErrorCode::Busy, "the daemon is ending");
-        return Response { id, result: Err(ending) };
+        return (Response { id, result: Err(ending) }, None);
     };
     if let Some(applying) = applying {
         let is_applied = applying.is_applied().await;
@@ -79,7 +86,7 @@ async fn respond(line: &[u8], supervisor: &mpsc::Sender<Event>) -> Response<Answ
             _ => {}
         }
     }
-    Response { id, result }
+    (Response { id, result }, subscription)
 }
 
 /// The response's line. That of thousands of rules takes long to write, so not on this thread.

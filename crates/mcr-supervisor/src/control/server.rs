@@ -18,7 +18,10 @@ pub(crate) async fn serve(listener: UnixListener, supervisor: mpsc::Sender<Event
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                warn!("the control socket accepts no client for a moment: {error}");
+                warn!(
+                    "the control socket accepts no client for a moment: {error}; where it lasts, \
+                     raise the limit of open files (LimitNOFILE= of the service, or ulimit -n)"
+                );
                 tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                 continue;
             }

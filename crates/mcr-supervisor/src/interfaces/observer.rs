@@ -94,7 +94,10 @@ async fn observe(mut observer: Observer, mut wake_ups: WakeUps, events: mpsc::Se
                 }
             }
             Err(error) => {
-                warn!("the interfaces cannot be read: {error}; trying again");
+                warn!(
+                    "the interfaces cannot be read: {error}; trying again, and until then no \
+                     change of the network is noticed"
+                );
                 sleep(limits::NETWORK_RETRY).await;
                 if let Ok(connected) = Observer::connect() {
                     observer = connected;

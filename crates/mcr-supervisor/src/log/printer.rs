@@ -1,85 +1,139 @@
-//! Where lines go: a thread of its own writes them to standard error, so that a reader that does
-//! not read, or a terminal that was stopped, never holds up the supervisor.
+//! Where lines go: a thread of its own writes them to standard error or to the journal, so that a
+//! reader that does not read, or a terminal that was stopped, never holds up the supervisor.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tracing::warn;
+use mcr_api::log::{Area, Entry, Format, Level, Levels};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::writer::OptionalWriter;
 
+use super::causes::{Causes, Repeated};
+use super::journal::{self, Journal};
+use super::record::Record;
 use crate::limits;
+use crate::news::now_ns;
 
-/// Takes lines, as many as the log's rate allows, and never blocks.
-#[derive(Clone, Debug)]
-pub(crate) struct Printer {
-    lines: NonBlocking,
-    allowance: Arc<Mutex<Allowance>>,
-}
-
-/// The log while it is printed. Dropped: what waits is printed, where somebody reads it.
+/// Takes records, as many as the log's rates allow, and never blocks.
 #[derive(Debug)]
-pub(crate) struct Log {
-    printer: Printer,
-    /// Lines that were not printed, as far as that was said.
-    said: u64,
-    _guard: WorkerGuard,
+pub(super) struct Printer {
+    output: Output,
+    lines: NonBlocking,
+    levels: RwLock<Levels>,
+    causes: Mutex<Causes>,
+    allowance: Mutex<Allowance>,
 }
 
-impl Log {
-    /// Begins to print on standard error.
-    pub(super) fn begin() -> Self {
-        let (lines, guard) = NonBlockingBuilder::default()
-            .buffered_lines_limit(limits::LOG_LINES_WAITING)
-            .lossy(true)
-            .thread_name("log")
-            .finish(io::stderr());
-        let allowance = Arc::new(Mutex::new(Allowance::new(Instant::now())));
-        Self { printer: Printer { lines, allowance }, said: 0, _guard: guard }
-    }
-
-    pub(super) fn printer(&self) -> Printer {
-        self.printer.clone()
-    }
-
-    /// Prints a line as it is, whatever the rate.
-    pub(crate) fn line(&mut self, line: &str) {
-        // It never fails: a line for which there is no room is counted.
-        _ = self.printer.lines.write_all(format!("{line}\n").as_bytes());
-    }
-
-    /// Lines that were not printed so far.
-    pub(crate) fn dropped(&self) -> u64 {
-        let unread = self.printer.lines.error_counter().dropped_lines() as u64;
-        unread + self.printer.allowance().refused
-    }
-
-    /// Says so where lines were not printed since this was last said.
-    pub(crate) fn report_dropped(&mut self) {
-        let dropped = self.dropped();
-        if dropped > self.said && self.printer.allowance().has_room() {
-            let new = dropped - self.said;
-            warn!("{new} lines of this log were not printed: too many, or nobody read them");
-            self.said = dropped;
-        }
-    }
+/// What lines are and where they go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    Text,
+    Json,
+    Journal,
 }
 
 impl Printer {
-    fn allowance(&self) -> std::sync::MutexGuard<'_, Allowance> {
-        // Its numbers are whole at every moment.
+    /// Begins to print. Where no format is asked for, the journal gets what it understands, and
+    /// people get text. What waits at the end is printed while the guard is dropped.
+    pub(super) fn begin(format: Option<Format>, levels: Levels) -> (Self, WorkerGuard) {
+        let journal = (format.is_none() && journal::is_journal(io::stderr())).then(Journal::open);
+        let builder = NonBlockingBuilder::default()
+            .buffered_lines_limit(limits::LOG_LINES_WAITING)
+            .lossy(true)
+            .thread_name("log");
+        let (output, (lines, guard)) = match (format, journal) {
+            (Some(Format::Json), _) => (Output::Json, builder.finish(io::stderr())),
+            (None, Some(Ok(journal))) => (Output::Journal, builder.finish(journal)),
+            _ => (Output::Text, builder.finish(io::stderr())),
+        };
+        let printer = Self {
+            output,
+            lines,
+            levels: RwLock::new(levels),
+            causes: Mutex::default(),
+            allowance: Mutex::new(Allowance::new(Instant::now())),
+        };
+        (printer, guard)
+    }
+
+    /// Whether the levels let a record through.
+    pub(super) fn lets(&self, area: Area, level: Level) -> bool {
+        level <= self.levels.read().unwrap_or_else(PoisonError::into_inner).of(area)
+    }
+
+    pub(super) fn set_levels(&self, levels: Levels) {
+        *self.levels.write().unwrap_or_else(PoisonError::into_inner) = levels;
+    }
+
+    /// Prints a record, now or with others of its cause.
+    pub(super) fn print(&self, record: &Record) {
+        if self.causes().admit(record, Instant::now()) {
+            self.print_allowed(&record.entry(now_ns()));
+        }
+    }
+
+    /// Tells what was said again and again; `everything` at the end.
+    pub(super) fn settle(&self, everything: bool) {
+        let told = self.causes().settle(Instant::now(), everything);
+        for Repeated { record, times, within } in told {
+            let mut entry = record.entry(now_ns());
+            let seconds = within.as_secs_f64().round();
+            let how_often = if times == 1 { "once".into() } else { format!("{times} times") };
+            // Writing into a text never fails.
+            _ = write!(entry.message, " (repeated {how_often} in {seconds} s)");
+            entry.repeated = Some(times);
+            self.print_allowed(&entry);
+        }
+    }
+
+    /// Prints what the operator must find in the log, whatever the rates and levels.
+    pub(super) fn print_always(&self, message: &str) {
+        let entry = Entry::new(now_ns(), Level::Info, Area::Supervisor, message.into());
+        match self.output {
+            Output::Text => self.write(format!("mcrd: {message}\n").as_bytes()),
+            Output::Json | Output::Journal => self.write(&self.line(&entry)),
+        }
+    }
+
+    /// Lines that were not printed so far.
+    pub(super) fn dropped(&self) -> u64 {
+        let unread = self.lines.error_counter().dropped_lines() as u64;
+        unread + self.allowance().refused
+    }
+
+    /// Whether another line may be printed now.
+    pub(super) fn has_room(&self) -> bool {
+        self.allowance().has_room()
+    }
+
+    fn print_allowed(&self, entry: &Entry) {
+        if self.allowance().take(Instant::now()) {
+            self.write(&self.line(entry));
+        }
+    }
+
+    fn line(&self, entry: &Entry) -> Vec<u8> {
+        match self.output {
+            Output::Text => format!("{entry}\n").into_bytes(),
+            Output::Json => entry.to_line(),
+            Output::Journal => journal::fields(entry),
+        }
+    }
+
+    fn write(&self, line: &[u8]) {
+        // It never fails: a line for which there is no room is counted.
+        _ = self.lines.clone().write_all(line);
+    }
+
+    // What these hold is whole at every moment.
+
+    fn allowance(&self) -> MutexGuard<'_, Allowance> {
         self.allowance.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl MakeWriter<'_> for Printer {
-    type Writer = OptionalWriter<NonBlocking>;
-
-    fn make_writer(&self) -> Self::Writer {
-        let allowed = self.allowance().take(Instant::now());
-        allowed.then(|| self.lines.clone()).map_or_else(OptionalWriter::none, OptionalWriter::some)
+    fn causes(&self) -> MutexGuard<'_, Causes> {
+        self.causes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -57,7 +57,10 @@ impl Devices {
                         }
                     }
                 }
-                Err(error) => warn!("interface {ifindex} cannot be watched: {error}"),
+                Err(error) => warn!(
+                    "interface {ifindex} cannot be watched: {error}; should another one take its \
+                     number and its rules receive nothing, restart mcrd"
+                ),
             }
         }
         self.0.retain(|ifindex, _| !unwatched.contains(ifindex));

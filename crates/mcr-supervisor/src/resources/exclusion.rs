@@ -48,7 +48,8 @@ impl Exclusions {
     /// Takes an entry out.
     pub(crate) fn remove(&mut self, entry: &Exclusion) {
         if let Some(Err(error)) = self.kernel.as_ref().map(|kernel| kernel.remove(&taken(entry))) {
-            debug!("{}: no entry taken out of the ingress table: {error}", entry.interface);
+            let interface = &entry.interface;
+            debug!(%interface, "{interface}: no entry taken out of the ingress table: {error}");
         }
         match entry.fate {
             Fate::GoesOn => {

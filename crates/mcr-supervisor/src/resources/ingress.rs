@@ -15,10 +15,12 @@ use std::num::NonZeroU32;
 use std::os::fd::BorrowedFd;
 
 use mcr_api::worker::WorkerCommand;
+use mcr_core::endpoint::InterfaceName;
 use mcr_core::ids::{IfIndex, IngressId, WorkerId};
 use mcr_core::limits::INGRESSES;
 use mcr_core::plan::IngressKey;
 use mcr_core::slots::Slots;
+use mcr_sys::SetupError;
 use mcr_sys::filter::Program;
 use mcr_sys::packet::PacketStatistics;
 use tracing::warn;
@@ -120,7 +122,7 @@ impl Ingresses {
         for set in self.sets.values_mut() {
             let admission = self.admissions.entry(set.ring.key.ifindex).or_default();
             if let Err(error) = set.admit(admission) {
-                warn!("{}: {error}", set.ring.key.interface);
+                warn_of_filter(&set.ring.key.interface, &error);
             }
         }
     }
@@ -174,7 +176,7 @@ impl Ingresses {
         };
         for set in self.sets.values_mut().filter(|set| set.ring.key.ifindex == ifindex) {
             if let Err(error) = set.admit(admission) {
-                warn!("{}: {error}", set.ring.key.interface);
+                warn_of_filter(&set.ring.key.interface, &error);
             }
         }
     }
@@ -232,4 +234,13 @@ impl Ingresses {
         }
         left
     }
+}
+
+/// The filter before stays, so what is wanted since then may not come in.
+fn warn_of_filter(interface: &InterfaceName, error: &SetupError) {
+    warn!(
+        %interface,
+        "{interface}: {error}; until a change of its rules has it tried again, what was added \
+         since may not be received: raise net.core.optmem_max, or remove rules"
+    );
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use mcr_core::endpoint::InterfaceName;
 use mcr_core::plan::Resource;
 use tracing::{info, warn};
 
@@ -18,21 +19,26 @@ pub(crate) struct Problems {
 }
 
 impl Problems {
-    /// The resource was refused. Said once, until the reason changes.
-    pub(crate) fn note(&mut self, resource: Resource, refusal: &Refusal) {
+    /// The resource was refused. Said once, until the reason changes; returns whether it has.
+    pub(crate) fn note(&mut self, resource: Resource, refusal: &Refusal) -> bool {
         let text = refusal.to_string();
         if self.refused.get(&resource) == Some(&text) {
-            return;
+            return false;
         }
-        warn!("{}{text}; trying again", on(&resource));
+        let interface = resource.interface().map(InterfaceName::as_str);
+        warn!(interface, "{}{text}; trying again", on(&resource));
         self.refused.insert(resource, text);
+        true
     }
 
-    /// The resource is held now.
-    pub(crate) fn solved(&mut self, resource: &Resource) {
-        if let Some(text) = self.refused.remove(resource) {
-            info!("{}works now: {text}", on(resource));
+    /// The resource is held now. Returns whether it was refused before.
+    pub(crate) fn solved(&mut self, resource: &Resource) -> bool {
+        let refused = self.refused.remove(resource);
+        if let Some(text) = &refused {
+            let interface = resource.interface().map(InterfaceName::as_str);
+            info!(interface, "{}works now: {text}", on(resource));
         }
+        refused.is_some()
     }
 
     /// The resource is not wanted any more.
@@ -100,7 +106,8 @@ mod tests {
     fn retries_come_in_turn() {
         let mut problems = Problems::default();
         let many = limits::RETRIES_PER_TICK as u32 + 3;
-        (0..many).for_each(|number| problems.note(membership(number), &refusal()));
+        assert!((0..many).all(|number| problems.note(membership(number), &refusal())));
+        assert!(!problems.note(membership(0), &refusal()), "known already");
         let first = problems.take_due();
         assert_eq!(first.len(), limits::RETRIES_PER_TICK);
         let rest = problems.take_due();
@@ -115,7 +122,7 @@ mod tests {
         problems.note(membership(1), &refusal());
         assert!(problems.of(&membership(1)).unwrap().contains("2 groups"));
         assert_eq!(problems.of(&membership(2)), None);
-        problems.solved(&membership(1));
+        assert!(problems.solved(&membership(1)) && !problems.solved(&membership(1)));
         assert_eq!(problems.of(&membership(1)), None);
         assert!(problems.take_due().is_empty());
     }

@@ -75,6 +75,38 @@ impl RingTally {
     pub(crate) fn of(&self, counter: RingCounter) -> u64 {
         self.0[counter.index()]
     }
+
+    /// The same, with what was counted before it for the same ring.
+    pub(crate) fn after(mut self, before: Option<&Self>) -> Self {
+        let counters = [
+            RingCounter::Exhausted,
+            RingCounter::Received,
+            RingCounter::KernelDrops,
+            RingCounter::FramesRead,
+        ];
+        for counter in counters {
+            self.0[counter.index()] += before.map_or(0, |before| before.of(counter));
+        }
+        self
+    }
+
+    /// The ring's reader is dead: the frames left in it are dropped with it.
+    pub(crate) fn close_account(&mut self) {
+        let read = self.of(RingCounter::FramesRead);
+        let received = self.of(RingCounter::Received).max(read);
+        self.0[RingCounter::Received.index()] = received;
+        self.0[RingCounter::KernelDrops.index()] = received - read;
+    }
+}
+
+/// Adds up place by place.
+pub(crate) fn add_each(sums: &mut Vec<u64>, counts: &[u64]) {
+    if sums.len() < counts.len() {
+        sums.resize(counts.len(), 0);
+    }
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count;
+    }
 }
 
 /// What a worker counted for its core, but for what its rings counted.

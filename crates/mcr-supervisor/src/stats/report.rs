@@ -12,9 +12,9 @@ use mcr_sys::ledger::LedgerReader;
 use mcr_sys::process::monotonic_ns;
 
 use super::rates::{self, RuleRates};
-use super::reading::{self, OutputTally, RuleTally};
+use super::reading::{self, OutputTally, RingTally, RuleTally};
 use super::retained::add_ring;
-use super::sampler::{Sampler, Samples};
+use super::sampler::Sampler;
 use crate::resources::ingress::RingPlace;
 use crate::state::State;
 use crate::supervisor::Supervisor;
@@ -59,7 +59,7 @@ pub(crate) fn stats(supervisor: &Supervisor, selected: &Selected<'_>) -> Stats {
             core: core as u32,
             io: ledger.and_then(mechanism),
             counters: core_stats(state, worker, ledger),
-            batch_sizes: ledger.map(reading::batches_by_size).unwrap_or_default(),
+            batch_sizes: batch_sizes(state, worker, ledger),
             rates: core_rates(sampler, worker, ledger, now),
         })
         .collect();
@@ -104,7 +104,12 @@ fn sum(cores: &[CoreReport]) -> CoreStats {
     totals
 }
 
-fn core_stats(state: &State, worker: WorkerId, ledger: Option<&LedgerReader>) -> CoreStats {
+/// What a worker's place has counted, its dead processes included.
+pub(crate) fn core_stats(
+    state: &State,
+    worker: WorkerId,
+    ledger: Option<&LedgerReader>,
+) -> CoreStats {
     let mut sum = state.retained.core(worker).cloned().unwrap_or_else(reading::zero_stats);
     let Some(ledger) = ledger else {
         return sum;
@@ -116,6 +121,17 @@ fn core_stats(state: &State, worker: WorkerId, ledger: Option<&LedgerReader>) ->
     }
     state.retained.add_closing(worker, ledger, &mut sum);
     sum.add(&reading::core_stats(ledger));
+    sum
+}
+
+/// A worker's batches by their size, its dead processes' included.
+pub(crate) fn batch_sizes(
+    state: &State,
+    worker: WorkerId,
+    ledger: Option<&LedgerReader>,
+) -> Vec<u64> {
+    let mut sum = state.retained.batch_sizes(worker).to_vec();
+    reading::add_each(&mut sum, &ledger.map(reading::batches_by_size).unwrap_or_default());
     sum
 }
 
@@ -166,15 +182,23 @@ fn rule_stats(declared: &DeclaredRule, supervisor: &Supervisor, now: u64) -> Rul
     }
 }
 
-fn ring_stats(supervisor: &Supervisor, selected: &Selected<'_>, now: u64) -> Vec<RingStats> {
+/// What the rings of living workers have counted, those of their dead predecessors included.
+pub(crate) fn ring_stats(
+    supervisor: &Supervisor,
+    selected: &Selected<'_>,
+    now: u64,
+) -> Vec<RingStats> {
     let Supervisor { state, workers, sampler, .. } = supervisor;
     let rings = state.holdings.ingresses.rings();
     let rings = rings.filter(|ring| selected.takes_interface(ring.key.interface.as_str()));
     let of_ring = |ring: &RingPlace| -> Vec<RingStats> {
         let ledgers = workers.ledgers().filter_map(|(worker, _, ledger)| Some((worker, ledger?)));
         let of_worker = |(worker, ledger)| {
+            let tally = reading::ring(ledger, ring)?;
             let samples = sampler.rings.get(&(ring.id, worker));
-            ring_stat(ring, worker, ledger, samples.map(|samples| (samples, now)))
+            let rates = samples.map(|samples| rates::of_ring(samples, &tally, now));
+            let before = state.retained.ring(worker, ring.id);
+            Some(ring_stat(ring, worker, &tally.after(before), rates.unwrap_or_default()))
         };
         ledgers.filter_map(of_worker).collect()
     };
@@ -184,13 +208,10 @@ fn ring_stats(supervisor: &Supervisor, selected: &Selected<'_>, now: u64) -> Vec
 fn ring_stat(
     ring: &RingPlace,
     worker: WorkerId,
-    ledger: &LedgerReader,
-    samples: Option<(&Samples, u64)>,
-) -> Option<RingStats> {
-    let tally = reading::ring(ledger, ring)?;
-    let rates = samples.map(|(samples, now)| rates::of_ring(samples, &tally, now));
-    let [received_per_s, kernel_drops_per_s] = rates.unwrap_or_default();
-    Some(RingStats {
+    tally: &RingTally,
+    [received_per_s, kernel_drops_per_s]: [f64; 2],
+) -> RingStats {
+    RingStats {
         worker: worker.0,
         interface: ring.key.interface.to_string(),
         class: match ring.key.class {
@@ -208,5 +229,5 @@ fn ring_stat(
         frames_read: tally.of(RingCounter::FramesRead),
         received_per_s,
         kernel_drops_per_s,
-    })
+    }
 }

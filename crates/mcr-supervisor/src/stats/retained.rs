@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use mcr_api::control::CoreStats;
-use mcr_core::ids::{RuleId, WorkerId};
+use mcr_core::ids::{IngressId, RuleId, WorkerId};
 use mcr_core::ledger::RingCounter;
 use mcr_core::rule_set::DeclaredRule;
 use mcr_core::verdict::EgressError;
@@ -17,7 +17,10 @@ use crate::resources::ingress::RingPlace;
 #[derive(Debug, Default)]
 pub(crate) struct Retained {
     cores: BTreeMap<WorkerId, CoreStats>,
+    batch_sizes: BTreeMap<WorkerId, Vec<u64>>,
     rules: HashMap<RuleId, RuleTally>,
+    /// Of the rings that are open.
+    rings: HashMap<(WorkerId, IngressId), RingTally>,
     /// Frames that a dead worker had read, but whose receipt only its sockets know of.
     read_early: BTreeMap<WorkerId, u64>,
     /// Rings that are closed here, and perhaps not yet by every worker.
@@ -37,6 +40,16 @@ impl Retained {
     /// What a worker's place had counted before its present process, and for rings now closed.
     pub(crate) fn core(&self, worker: WorkerId) -> Option<&CoreStats> {
         self.cores.get(&worker)
+    }
+
+    /// The batches of a worker's dead processes, by their size.
+    pub(crate) fn batch_sizes(&self, worker: WorkerId) -> &[u64] {
+        self.batch_sizes.get(&worker).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a worker's dead processes had counted for a ring.
+    pub(crate) fn ring(&self, worker: WorkerId, ring: IngressId) -> Option<&RingTally> {
+        self.rings.get(&(worker, ring))
     }
 
     /// What a rule had counted in workers that are dead.
@@ -59,9 +72,14 @@ impl Retained {
     ) {
         let mut stats = reading::core_stats(ledger);
         let mut read_early = 0;
-        for tally in rings.filter_map(|ring| reading::ring(ledger, ring)) {
+        for (ring, mut tally) in rings.filter_map(|r| Some((r.id, reading::ring(ledger, r)?))) {
             read_early += add_abandoned_ring(&mut stats, &tally);
+            tally.close_account();
+            let kept = self.rings.entry((worker, ring)).or_default();
+            *kept = tally.after(Some(kept));
         }
+        let batch_sizes = self.batch_sizes.entry(worker).or_default();
+        reading::add_each(batch_sizes, &reading::batches_by_size(ledger));
         for closing in &mut self.closing {
             if closing.forget_reader(worker) {
                 let tally = reading::closed_ring(ledger, closing.place);
@@ -100,6 +118,7 @@ impl Retained {
         generation: u64,
         ledgers: impl Iterator<Item = (WorkerId, &'a LedgerReader)>,
     ) {
+        self.rings.retain(|(_, id), _| *id != ring.id);
         let readers = ledgers.filter(|(_, ledger)| reading::ring(ledger, ring).is_some());
         let readers = readers.map(|(worker, _)| worker).collect();
         self.closing.push(ClosingRing { place: ring.place, generation, readers });

@@ -1,5 +1,6 @@
 //! Whether a worker holds what it should, and what to do where it does not. Pure.
 
+use std::fmt;
 use std::time::Duration;
 
 use mcr_core::route::Position;
@@ -50,17 +51,35 @@ pub(crate) enum Decision {
     /// Send it the full set.
     Synchronise,
     /// Kill it and start another, for this reason.
-    Replace(&'static str),
+    Replace(Why),
+}
+
+/// Why a worker is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    StoodStill,
+    TookNoCommands,
+    NotRepaired,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StoodStill => "its loop stood still",
+            Self::TookNoCommands => "it took no commands",
+            Self::NotRepaired => "it did not take over the rule set",
+        })
+    }
 }
 
 /// Decides.
 pub(crate) fn decide(look: &Look) -> Decision {
     if look.heartbeat_age > limits::HEARTBEAT_STALL {
-        return Decision::Replace("its loop stood still");
+        return Decision::Replace(Why::StoodStill);
     }
     match look.sync {
         SyncProgress::Streaming { stuck } if stuck >= limits::STUCK_TICKS => {
-            Decision::Replace("it took no commands")
+            Decision::Replace(Why::TookNoCommands)
         }
         SyncProgress::Committed { ticks } => after_sync(look, ticks),
         SyncProgress::None if is_adrift(look) => again(look.failures),
@@ -81,7 +100,7 @@ fn after_sync(look: &Look, ticks: u32) -> Decision {
 
 fn again(failures: u32) -> Decision {
     if failures >= limits::SYNC_FAILURES {
-        Decision::Replace("it did not take over the rule set")
+        Decision::Replace(Why::NotRepaired)
     } else {
         Decision::Synchronise
     }

@@ -9,6 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use mcr_api::log::Levels;
 use mcr_api::worker::{WorkerCommand, WorkerMessage, decode};
 use mcr_core::ids::{EgressId, IfIndex, OutputSlot, RuleId, RuleSlot, WorkerId};
 use mcr_core::replica::{Replica, Stale};
@@ -16,6 +17,7 @@ use mcr_core::route::{Position, Route, RouteKey, RouteOutput, Via};
 use mcr_core::steering::{Shares, Steering};
 use proptest::prelude::*;
 
+use super::levels::LogLevels;
 use super::worker::{Link, Live};
 use crate::holdings::{Change, Holdings};
 use crate::limits;
@@ -55,6 +57,7 @@ struct Channel {
     messages: VecDeque<Vec<u8>>,
     room_awaited: bool,
     ledger: Position,
+    log_levels: u64,
     up: bool,
     killed: bool,
 }
@@ -69,6 +72,10 @@ impl Link for ChannelLink {
 
     fn position(&self) -> Position {
         self.0.borrow().ledger
+    }
+
+    fn log_levels(&self) -> u64 {
+        self.0.borrow().log_levels
     }
 
     fn heartbeat_age(&self) -> Option<Duration> {
@@ -113,6 +120,7 @@ enum Fate {
 struct ModelWorker {
     replica: Replica,
     routes: BTreeMap<RuleSlot, Route>,
+    log_levels: u64,
 }
 
 impl ModelWorker {
@@ -144,6 +152,7 @@ impl ModelWorker {
                 self.replica.change_done(generation);
             }
             WorkerCommand::Pass => self.replica.change_done(generation),
+            WorkerCommand::SetLogLevel { revision, .. } => self.log_levels = revision,
             other => panic!("{other:?}"),
         }
     }
@@ -154,7 +163,7 @@ impl ModelWorker {
     }
 
     fn sweep(&mut self) {
-        let Self { replica, routes } = self;
+        let Self { replica, routes, .. } = self;
         replica.sweep(2, |stale| match stale {
             Stale::Route(slot) => _ = routes.remove(&slot),
             Stale::Sockets(set) => panic!("{set:?} were never opened"),
@@ -176,6 +185,7 @@ struct System {
     live: Live<ChannelLink>,
     channel: Rc<RefCell<Channel>>,
     worker: ModelWorker,
+    log_levels: LogLevels,
     desired_before: u64,
     /// Everything that has ever been desired, by fingerprint.
     ever: BTreeSet<(RuleId, u16)>,
@@ -194,6 +204,7 @@ impl System {
             live: Live::new(ChannelLink(Rc::clone(&channel))),
             channel,
             worker: ModelWorker::default(),
+            log_levels: LogLevels::default(),
             desired_before: 0,
             ever: BTreeSet::new(),
             altered: false,
@@ -238,6 +249,7 @@ impl System {
         if let Some(position) = self.worker.replica.position() {
             channel.ledger = position;
         }
+        channel.log_levels = self.worker.log_levels;
     }
 
     /// What the supervisor's loop does when it hears of room, or looks at a starting worker.
@@ -256,7 +268,13 @@ impl System {
 
     fn tick(&mut self) {
         self.live.tick(WORKER, self.desired_before, &self.holdings);
+        self.live.tell_log_levels(&self.log_levels, &self.holdings);
         self.desired_before = self.holdings.generation();
+    }
+
+    fn set_log_levels(&mut self) {
+        self.log_levels.set(Levels::default());
+        self.live.tell_log_levels(&self.log_levels, &self.holdings);
     }
 
     /// The process dies, and another one begins.
@@ -265,6 +283,7 @@ impl System {
         self.live = Live::new(ChannelLink(Rc::clone(&self.channel)));
         self.worker = ModelWorker::default();
         (self.altered, self.steady) = (false, false);
+        self.live.tell_log_levels(&self.log_levels, &self.holdings);
         self.live.pump(WORKER, &self.holdings);
     }
 
@@ -277,12 +296,17 @@ impl System {
     }
 
     fn is_in_sync(&self) -> bool {
+        let has_levels = self.live.process.log_levels() == self.log_levels.revision();
+        has_levels && self.holds_everything()
+    }
+
+    fn holds_everything(&self) -> bool {
         self.live.is_in_sync(WORKER, &self.holdings)
     }
 
     fn check(&mut self) -> Result<(), TestCaseError> {
         let held = self.worker.routes.values();
-        if self.is_in_sync() {
+        if self.holds_everything() {
             let desired: Vec<_> = self.holdings.routes_after(None, WORKER).collect();
             prop_assert_eq!(held.clone().collect::<Vec<_>>(), desired);
         }
@@ -304,6 +328,7 @@ enum Step {
     Turn(usize, Fate),
     Supervise,
     Tick,
+    LogLevels,
     Die,
 }
 
@@ -317,6 +342,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (0..4_usize, fate).prop_map(|(messages, fate)| Step::Turn(messages, fate)),
         6 => Just(Step::Supervise),
         3 => Just(Step::Tick),
+        1 => Just(Step::LogLevels),
         1 => prop::bool::weighted(0.2).prop_map(|dies| if dies { Step::Die } else { Step::Tick }),
     ]
 }
@@ -351,6 +377,7 @@ proptest! {
                 Step::Turn(messages, fate) => system.turn(messages, fate),
                 Step::Supervise => system.supervise(),
                 Step::Tick => system.tick(),
+                Step::LogLevels => system.set_log_levels(),
                 Step::Die => system.replace(),
             }
             system.check()?;

@@ -9,7 +9,8 @@ use mcr_core::route::Position;
 use tracing::{debug, warn};
 
 use super::backoff::Backoff;
-use super::drift::{Decision, Look, SyncProgress, decide};
+use super::drift::{Decision, Look, SyncProgress, Why, decide};
+use super::levels::LogLevels;
 use super::process::Process;
 use super::sync::Sync;
 use crate::holdings::{Change, Holdings};
@@ -39,12 +40,27 @@ pub(crate) struct Trouble {
     pub(crate) repairs: u64,
 }
 
+/// What a look at a worker's ledger has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// All is well, or on its way there.
+    Nothing,
+    /// It held something else than it should, and is sent everything.
+    Behind(Position),
+    /// It was behind for so long, and holds what it should.
+    Repaired(Duration),
+    /// It was killed, to be replaced.
+    Lost(Why),
+}
+
 /// The way to a worker process and back.
 pub(crate) trait Link {
     /// Whether it has begun to work, and writes the ledger that we read.
     fn is_up(&self) -> bool;
     /// What it says that it holds.
     fn position(&self) -> Position;
+    /// Which log levels it says to have.
+    fn log_levels(&self) -> u64;
     /// How long ago its loop turned; `None` before it first did.
     fn heartbeat_age(&self) -> Option<Duration>;
     /// How long ago it was started.
@@ -70,7 +86,9 @@ pub(crate) struct Live<L = Process> {
     generation_before: u64,
     command_lost: bool,
     waits_for_room: bool,
-    killed_because: Option<&'static str>,
+    killed_because: Option<Why>,
+    /// Since when it is sent everything for holding something else.
+    behind_since: Option<Instant>,
     trouble: Trouble,
 }
 
@@ -116,7 +134,10 @@ impl Worker {
             wait => format!("in {wait} ms"),
         };
         let (id, core) = (self.id, self.core);
-        warn!("worker {id} on core {core} ended ({how}{why}); another one starts {when}");
+        warn!(
+            worker = id.0,
+            "worker {id} on core {core} ended ({how}{why}); another one starts {when}"
+        );
         self.last_exit = Some(format!("{how}{why}"));
         Some(live)
     }
@@ -147,6 +168,7 @@ impl<L: Link> Live<L> {
             command_lost: false,
             waits_for_room: false,
             killed_because: None,
+            behind_since: None,
             trouble: Trouble::default(),
         }
     }
@@ -179,7 +201,10 @@ impl<L: Link> Live<L> {
         match self.process.send(message, holdings.descriptor(change, id)) {
             Ok(()) => holdings.mark_told(change, id),
             Err(error) => {
-                debug!("worker {id}: {change:?} could not be sent and will be repaired: {error}");
+                debug!(
+                    worker = id.0,
+                    "worker {id}: {change:?} could not be sent and will be repaired: {error}"
+                );
                 self.command_lost = true;
                 self.trouble.commands_lost += 1;
             }
@@ -197,7 +222,7 @@ impl<L: Link> Live<L> {
             };
             let descriptor = step.change.and_then(|change| holdings.descriptor(change, id));
             if let Err(error) = self.process.send(&step.message, descriptor) {
-                debug!("worker {id}: synchronisation pauses: {error}");
+                debug!(worker = id.0, "worker {id}: synchronisation pauses: {error}");
                 break;
             }
             if let Some(change) = step.change {
@@ -217,14 +242,24 @@ impl<L: Link> Live<L> {
         self.pump(id, holdings);
     }
 
-    /// Looks at the ledger and does what has to be done.
-    pub(crate) fn tick(&mut self, id: WorkerId, desired_before: u64, holdings: &Holdings) {
-        if self.killed_because.is_some() {
-            return;
+    /// Tells the log levels where the ledger says that it has other ones.
+    pub(crate) fn tell_log_levels(&self, levels: &LogLevels, holdings: &Holdings) {
+        if self.process.log_levels() != levels.revision() {
+            // Where there is no room, the next look finds that it still has not.
+            _ = self.process.send(&holdings.encode(levels.command()), None);
         }
+    }
+
+    /// Looks at the ledger and does what has to be done.
+    pub(crate) fn tick(&mut self, id: WorkerId, desired_before: u64, holdings: &Holdings) -> Found {
+        if self.killed_because.is_some() {
+            return Found::Nothing;
+        }
+        let mut repaired = None;
         if self.is_in_sync(id, holdings) {
             self.sync_failures = 0;
             self.command_lost = false;
+            repaired = self.behind_since.take().map(|since| since.elapsed());
             // A starting worker's ends where it takes its place.
             if self.serving {
                 self.sync = None;
@@ -248,22 +283,28 @@ impl<L: Link> Live<L> {
         self.generation_before = ledger.generation;
         self.sync_ticks += 1;
         match decide(&look) {
-            Decision::Nothing => {}
+            Decision::Nothing => repaired.map_or(Found::Nothing, Found::Repaired),
             Decision::Synchronise => {
                 warn!(
+                    worker = id.0,
                     "worker {id} holds generation {} of {}: sending it the full rule set",
-                    ledger.generation, look.desired.generation
+                    ledger.generation,
+                    look.desired.generation
                 );
                 self.sync_failures += u32::from(self.sync.is_some());
                 self.trouble.repairs += 1;
                 self.synchronise(id, holdings);
+                Found::Behind(ledger)
             }
-            Decision::Replace(why) => self.replace(why),
+            Decision::Replace(why) => {
+                self.replace(why);
+                Found::Lost(why)
+            }
         }
     }
 
     /// Kills the process; the end comes as an event.
-    pub(crate) fn replace(&mut self, why: &'static str) {
+    pub(crate) fn replace(&mut self, why: Why) {
         self.killed_because = Some(why);
         self.process.kill();
     }
@@ -272,6 +313,7 @@ impl<L: Link> Live<L> {
         self.sync = Some(Sync::new());
         self.sync_ticks = 0;
         self.command_lost = false;
+        self.behind_since.get_or_insert_with(Instant::now);
         self.pump(id, holdings);
     }
 

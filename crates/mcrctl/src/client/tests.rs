@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 
 /// A socket where one client is read a request and written `answer`.
-fn daemon(answer: &'static [u8]) -> (tempfile::TempDir, PathBuf, JoinHandle<Vec<u8>>) {
+pub(super) fn daemon(answer: &'static [u8]) -> (tempfile::TempDir, PathBuf, JoinHandle<Vec<u8>>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("control.sock");
     let listener = UnixListener::bind(&path).unwrap();

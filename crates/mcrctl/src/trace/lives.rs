@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io;
 
 use mcr_api::control::{TraceEvent, TraceStep};
-use time::OffsetDateTime;
+use mcr_api::time::time_of_day;
 
 /// A datagram: its worker, which of that one's processes, and that one's number for it.
 type Key = (u32, u64, u64);
@@ -140,14 +140,6 @@ fn end(address: Option<std::net::SocketAddr>) -> String {
 
 fn microseconds(ns: u64) -> String {
     format!("{}.{:03} µs", ns / 1_000, ns % 1_000)
-}
-
-/// In UTC.
-fn time_of_day(ns: u64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(ns.into());
-    let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let (hour, minute, second, nanosecond) = time.to_hms_nano();
-    format!("{hour:02}:{minute:02}:{second:02}.{nanosecond:09}Z")
 }
 
 #[cfg(test)]

@@ -79,7 +79,8 @@ impl IngressSet {
             if !out_of_memory || shorter < limits::FILTER_INSTRUCTIONS_FLOOR {
                 return Err(error);
             }
-            debug!("{}: {error}; trying {shorter}", self.ring.key.interface);
+            let interface = &self.ring.key.interface;
+            debug!(%interface, "{interface}: {error}; trying {shorter} instructions");
             self.instructions = shorter;
         }
     }
@@ -89,7 +90,8 @@ impl IngressSet {
     pub(super) fn shut(&self) {
         for socket in self.members.iter().flat_map(Member::sockets) {
             if let Err(error) = socket.set_filter(&Program::drop_all()) {
-                debug!("{}: {error}", self.ring.key.interface);
+                let interface = &self.ring.key.interface;
+                debug!(%interface, "{interface}: {error}");
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use mcr_core::endpoint::Endpoint;
 use mcr_core::ids::{IfIndex, IngressId};
 use mcr_core::interfaces::LinkLayer;
-use mcr_core::ledger::{CoreCounter, Record, RuleCounter, WORDS, core};
+use mcr_core::ledger::{CoreCounter, Record, RuleCounter, WORDS, batch_sizes, core};
 use mcr_core::plan::{IngressKey, RingClass};
 use mcr_core::rule::{InputKey, Rule};
 use mcr_core::rule_set::RuleSet;
@@ -57,6 +57,7 @@ fn a_dead_workers_counters_stay_and_its_unread_frames_are_drops() {
     let record = Record::rule(rules.get(id).unwrap().slot);
     writer[record.tag()].store(id.0, Ordering::Relaxed);
     writer[record.of_rule(RuleCounter::Packets)].store(5, Ordering::Relaxed);
+    writer[batch_sizes().start].store(9, Ordering::Relaxed);
 
     let mut retained = Retained::default();
     retained.keep_worker(WORKER, &reader, [&eth0].into_iter(), rules.iter());
@@ -64,8 +65,16 @@ fn a_dead_workers_counters_stay_and_its_unread_frames_are_drops() {
     let stats = retained.core(WORKER).unwrap();
     assert_eq!((stats.received, stats.frames_read, stats.kernel_drops), (120, 90, 30));
     assert_eq!(stats.unaccounted().received, 0);
-    retained.keep_worker(WORKER, &reader, std::iter::empty(), rules.iter());
+    let of_ring = |retained: &Retained| {
+        retained.ring(WORKER, eth0.id).map(|ring| [RECEIVED, DROPS, READ].map(|c| ring.of(c)))
+    };
+    assert_eq!(of_ring(&retained), Some([100, 10, 90]));
+    retained.keep_worker(WORKER, &reader, [&eth0].into_iter(), rules.iter());
     assert_eq!(retained.rule(id).unwrap().packets, 10);
+    assert_eq!(retained.batch_sizes(WORKER)[0], 18);
+    assert_eq!(of_ring(&retained), Some([200, 20, 180]));
+    retained.ring_closing(&eth0, 7, std::iter::empty());
+    assert_eq!(of_ring(&retained), None);
     retained.forget_rule(id);
     assert_eq!(retained.rule(id), None);
 }

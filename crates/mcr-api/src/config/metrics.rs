@@ -1,0 +1,75 @@
+//! The `[metrics]` table of the configuration file.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::log::Wrong;
+use crate::limits::MOST_METRIC_SERIES;
+
+/// Where metrics are exported, and how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// The address to listen at; none is off.
+    pub listen: Option<SocketAddr>,
+    /// At most so many series of rings, rules and outputs; none leaves it to the daemon.
+    pub max_series: Option<usize>,
+}
+
+/// The table as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MetricsTable {
+    listen: Option<Spanned<String>>,
+    max_series: Option<Spanned<usize>>,
+}
+
+impl MetricsTable {
+    pub(super) fn read(self) -> Result<MetricsConfig, Wrong> {
+        let listen = self.listen.map(|text| {
+            let cause = |_| {
+                let example = "such as 127.0.0.1:9464 or [::1]:9464";
+                format!("listen: {:?} is not ADDRESS:PORT, {example}", text.get_ref())
+            };
+            text.get_ref().parse().map_err(|error| (text.span(), cause(error)))
+        });
+        let max_series = self.max_series.map(|most| match *most.get_ref() {
+            number if number <= MOST_METRIC_SERIES => Ok(number),
+            _ => Err((most.span(), format!("max_series: it may be {MOST_METRIC_SERIES} at most"))),
+        });
+        Ok(MetricsConfig { listen: listen.transpose()?, max_series: max_series.transpose()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    #[test]
+    fn address_and_limit_are_read() {
+        let text = "[metrics]\nlisten = \"[::1]:9464\"\nmax_series = 100";
+        let metrics = Config::parse(text, "mcr.toml").unwrap().metrics;
+        assert_eq!(metrics.listen, Some("[::1]:9464".parse().unwrap()));
+        assert_eq!(metrics.max_series, Some(100));
+        let metrics = Config::parse("[metrics]", "mcr.toml").unwrap().metrics;
+        assert_eq!((metrics.listen, metrics.max_series), (None, None));
+    }
+
+    #[test]
+    fn an_error_names_its_line() {
+        let error = |line: &str| {
+            Config::parse(&format!("[metrics]\n{line}"), "mcr.toml").unwrap_err().to_string()
+        };
+        assert_eq!(
+            error("listen = \"localhost\""),
+            "mcr.toml:2: listen: \"localhost\" is not ADDRESS:PORT, such as 127.0.0.1:9464 or \
+             [::1]:9464"
+        );
+        assert_eq!(
+            error("max_series = 1000001"),
+            "mcr.toml:2: max_series: it may be 1000000 at most"
+        );
+        assert!(error("lisen = \"\"").contains("lisen"));
+    }
+}
