@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +45,8 @@ impl Terminal {
         command.stderr(Stdio::from(slave.try_clone()?));
         let child = command.spawn().context("setsid (util-linux)")?;
         let ours = File::from(master);
+        let size = (NonZeroU16::new(lines), NonZeroU16::new(columns));
+        let (lines, columns) = size.0.zip(size.1).context("a screen of no size")?;
         let screen = Arc::new(Mutex::new(Parser::new(lines, columns, 0)));
         let reader = thread::spawn({
             let (mut ours, screen) = (ours.try_clone()?, Arc::clone(&screen));
@@ -67,7 +70,7 @@ impl Terminal {
     pub fn lines(&self) -> Vec<String> {
         let screen = locked(&self.screen);
         let (_, columns) = screen.screen().size();
-        screen.screen().rows(0, columns).collect()
+        screen.screen().rows(0, columns.get()).collect()
     }
 
     /// Waits until a line on the screen is as wanted.

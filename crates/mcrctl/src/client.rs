@@ -17,6 +17,9 @@ pub(crate) use connection::Connection;
 /// How long the daemon may take for an answer; it needs half a second at most.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The number of the only request of a subscription.
+const ID: u64 = 1;
+
 /// Asks the daemon at `path` and returns the body of its answer.
 pub(crate) fn ask(path: &Path, command: Command) -> Result<Value, ClientError> {
     ask_within(path, command, TIMEOUT)

@@ -44,7 +44,7 @@ pub(super) fn draw(model: &Model, look: Look, frame: &mut Frame, area: Rect) {
     if let Some(chosen) = rule.outputs.get(model.cursor())
         && !not_sent(chosen).is_empty()
     {
-        let text = format!("{} not sent: {}", chosen.to, not_sent(chosen));
+        let text = format!("{}: {}", chosen.to, not_sent(chosen));
         frame.render_widget(Line::styled(text, look.warning()), last);
     }
 }
@@ -101,7 +101,7 @@ fn output(output: &OutputStats, look: Look) -> Row {
         .cell(not_sent(output))
 }
 
-/// Copies not sent, by reason.
+/// Copies not sent, by reason, and those that the network says did not arrive.
 fn not_sent(output: &OutputStats) -> String {
     let errors = output.errors.iter();
     let mut reasons: Vec<_> = errors.map(|(name, n)| format!("{name} {}", count(*n))).collect();
