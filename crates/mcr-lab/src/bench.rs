@@ -32,6 +32,7 @@ mod table;
 mod targets;
 mod template;
 mod traffic;
+mod watchers;
 
 use std::fs;
 use std::path::PathBuf;

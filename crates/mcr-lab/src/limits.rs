@@ -2,6 +2,7 @@
 
 pub mod soak;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Datagrams per `sendmmsg` and `recvmmsg`: enough that the system call's price vanishes, few
@@ -178,6 +179,10 @@ pub const BENCH_QUIET: Duration = Duration::from_millis(20);
 
 /// How long a step's last datagrams may take to arrive.
 pub const BENCH_DRAIN: Duration = Duration::from_secs(2);
+
+/// Of the flow's datagrams, one in so many is traced while the benchmark watches the relay: some
+/// hundreds a second, more than anybody reads.
+pub const BENCH_TRACED_ONE_IN: NonZeroU32 = NonZeroU32::new(1_000).expect("it is not 0");
 
 /// Groups that the benchmark's rules send to: a /24's worth.
 pub const BENCH_OUTPUT_GROUPS: usize = 250;

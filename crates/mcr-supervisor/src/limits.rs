@@ -207,3 +207,7 @@ pub(crate) const SUBSCRIBERS: usize = CLIENTS / 2;
 
 /// Trace events of one worker in an answer: all that its ledger keeps.
 pub(crate) const TRACE_EVENTS_AT_ONCE: u64 = mcr_core::limits::TRACE_EVENTS as u64;
+
+/// How long a dead worker's log may take to be read: what its pipe holds (64 KiB) takes a
+/// millisecond, and its successor waits.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(20);

@@ -290,7 +290,9 @@ fn tell(command: &WorkerCommand, log: &Log) {
             write(About::Rule(*id), &|| format!("rule {id}: its route goes"));
         }
         WorkerCommand::SyncBegin => write(About::Worker, &|| "a synchronisation begins".into()),
-        WorkerCommand::SyncCommit { .. } => write(About::Worker, &|| "it is whole".into()),
+        WorkerCommand::SyncCommit { .. } => {
+            write(About::Worker, &|| "a synchronisation is whole".into());
+        }
         _ => {}
     }
 }

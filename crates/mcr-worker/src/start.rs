@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use mcr_api::log::{Area, Level};
@@ -41,9 +42,12 @@ pub struct Arguments {
     pub parent: u32,
 }
 
-/// Why a worker could not begin.
+/// Why a worker could not begin. All but the first has been logged.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// There is no pipe to log into.
+    #[error("the log pipe: {0} (workers are started by mcrd, not by hand)")]
+    NoLog(io::Error),
     /// An inherited descriptor is missing, or is not what it should be.
     #[error("{what}: {cause} (workers are started by mcrd, not by hand)")]
     Inherited {
@@ -62,6 +66,14 @@ pub enum Error {
 
 /// Runs a worker until its supervisor ends it or is gone.
 pub fn run(arguments: Arguments) -> Result<(), Error> {
+    let pipe = process::adopt_descriptor(LOG_DESCRIPTOR).map_err(Error::NoLog)?;
+    let log = Rc::new(Log::new(pipe, arguments.worker));
+    work(arguments, Rc::clone(&log)).inspect_err(|error| {
+        log.write(Level::Error, Area::Start, About::Worker, || error.to_string());
+    })
+}
+
+fn work(arguments: Arguments, log: Rc<Log>) -> Result<(), Error> {
     // Ending is the supervisor's to say: a signal to the whole process group must not cut off
     // what is in flight.
     process::ignore_termination_signals()?;
@@ -72,7 +84,6 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
     }
     let commands = inherit(COMMANDS_DESCRIPTOR, "the command socket")?;
     let memory = inherit(LEDGER_DESCRIPTOR, "the ledger's memory")?;
-    let log = Log::new(inherit(LOG_DESCRIPTOR, "the log pipe")?, arguments.worker);
     log.report_panics()?;
     #[cfg(feature = "faults")]
     crate::faults::at_start(arguments.worker);
@@ -114,7 +125,7 @@ fn resolve(io: Io, log: &Log) -> Result<Option<Uring>, Error> {
 struct Begin {
     counters: Counters,
     commands: Commands,
-    log: Log,
+    log: Rc<Log>,
     busy_poll: Duration,
     rests: bool,
 }

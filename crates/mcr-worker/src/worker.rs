@@ -1,5 +1,6 @@
 //! The worker's loop: frames, then commands, then the clock; waiting only when nothing came.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use mcr_core::ledger::{CoreCounter, Header};
@@ -29,7 +30,7 @@ pub(crate) struct Worker<M> {
     pub(crate) mechanism: M,
     pub(crate) plane: DataPlane,
     pub(crate) commands: Commands,
-    pub(crate) log: Log,
+    pub(crate) log: Rc<Log>,
     /// How long to look for frames, after the last one, before waiting for them.
     pub(crate) busy_poll: Duration,
     /// Whether to rest now and then, however much there is to do.

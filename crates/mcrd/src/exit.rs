@@ -9,17 +9,20 @@ use sysexits::ExitCode;
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: ExitCode,
-    line: String,
+    /// `None`: the log has it.
+    line: Option<String>,
 }
 
 impl Failure {
     fn new(code: ExitCode, cause: &impl Display) -> Self {
-        Self { code, line: cause.to_string() }
+        Self { code, line: Some(cause.to_string()) }
     }
 
     /// Prints the line.
     pub(crate) fn report(self) -> ExitCode {
-        eprintln!("mcrd: {}", self.line.replace('\n', " "));
+        if let Some(line) = self.line {
+            eprintln!("mcrd: {}", line.replace('\n', " "));
+        }
         self.code
     }
 }
@@ -46,7 +49,10 @@ pub(crate) fn of_start(error: &StartError) -> Failure {
     Failure::new(code, error)
 }
 
-/// A worker did not start; its supervisor prints this beside its own words.
+/// A worker did not start; it says why in its supervisor's log, unless it has none.
 pub(crate) fn of_worker(error: &mcr_worker::Error) -> Failure {
-    Failure::new(ExitCode::OsErr, error)
+    match error {
+        mcr_worker::Error::NoLog(_) => Failure::new(ExitCode::OsErr, error),
+        _ => Failure { code: ExitCode::OsErr, line: None },
+    }
 }

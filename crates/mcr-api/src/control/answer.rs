@@ -119,7 +119,8 @@ pub struct Events {
 /// Events follow, one JSON object a line, until either side closes the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscribed {
-    /// The number of the latest event at this moment; 0: there has been none.
+    /// The number of the latest event at this moment; 0: there has been none. Less than one that a
+    /// client knows of: the daemon has been started anew.
     pub latest: u64,
 }
 

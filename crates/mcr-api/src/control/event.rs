@@ -46,59 +46,60 @@ pub struct About {
     pub interface: Option<String>,
 }
 
-/// What an event is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EventKind {
-    /// A rule was added.
-    RuleAdded,
-    /// A rule was removed.
-    RuleRemoved,
-    /// A rule can relay from now on.
-    RuleActive,
-    /// A rule cannot relay and waits for what the message names.
-    RulePending,
-    /// What a rule or one of its outputs lacks is now this.
-    RuleProblem,
-    /// A rule and its outputs lack nothing any more.
-    RuleProblemSolved,
-    /// A worker's process was started.
-    WorkerStarted,
-    /// A worker has everything and relays.
-    WorkerReady,
-    /// A worker's process ended.
-    WorkerExited,
-    /// A worker died repeatedly, and its next start is held back.
-    WorkerBackingOff,
-    /// A worker's loop stood still: it is killed, and another one starts.
-    WorkerStalled,
-    /// A worker cannot be repaired: it is killed, and another one starts.
-    WorkerReplaced,
-    /// Drift: a worker holds something else than it should, and is sent everything.
-    WorkerBehind,
-    /// A worker that was behind holds what it should.
-    WorkerRepaired,
-    /// An interface that rules name is there.
-    InterfaceAppeared,
-    /// An interface that rules name is not there any more.
-    InterfaceGone,
-    /// An interface has another name now.
-    InterfaceRenamed,
-    /// An interface is up.
-    InterfaceUp,
-    /// An interface is down.
-    InterfaceDown,
-    /// An interface's addresses, MTU or controller are other ones.
-    InterfaceChanged,
-    /// The configuration file was read again and carried out.
-    ConfigurationReloaded,
-    /// The configuration file was read again and refused.
-    ConfigurationRefused,
-    /// This reader was too slow or came too late for some events.
-    Missed,
-    /// A kind that this program is too old to know.
-    #[serde(other)]
-    Unknown,
+/// Makes the enum and the list of its kinds with what each is, so that none is left out.
+macro_rules! kinds {
+    ($($kind:ident = $about:literal;)+) => {
+        /// What an event is.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(rename_all = "snake_case")]
+        pub enum EventKind {
+            $(#[doc = $about] $kind,)+
+            /// A kind that this program is too old to know.
+            #[serde(other)]
+            Unknown,
+        }
+
+        impl EventKind {
+            /// All that this daemon tells.
+            pub const ALL: &[Self] = &[$(Self::$kind,)+];
+
+            /// What it tells.
+            pub const fn about(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $about,)+
+                    Self::Unknown => "A kind that this program is too old to know.",
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    RuleAdded = "A rule was added.";
+    RuleRemoved = "A rule was removed.";
+    RuleActive = "A rule can relay from now on.";
+    RulePending = "A rule cannot relay and waits for what the message names.";
+    RuleProblem = "What a rule or one of its outputs lacks is now this.";
+    RuleProblemSolved = "A rule and its outputs lack nothing any more.";
+    WorkerStarted = "A worker's process was started.";
+    WorkerReady = "A worker has everything and relays.";
+    WorkerExited = "A worker's process ended.";
+    WorkerBackingOff = "A worker died repeatedly, and its next start is held back.";
+    WorkerStalled = "A worker's loop stood still: it is killed, and another one starts.";
+    WorkerReplaced = "A worker cannot be repaired: it is killed, and another one starts.";
+    WorkerBehind = "Drift: a worker holds something else than it should, and is sent everything.";
+    WorkerRepaired = "A worker that was behind holds what it should.";
+    InterfaceAppeared = "An interface that rules name is there.";
+    InterfaceGone = "An interface that rules name is not there any more.";
+    InterfaceRenamed = "An interface has another name now.";
+    InterfaceUp = "An interface is up.";
+    InterfaceDown = "An interface is down.";
+    InterfaceChanged = "An interface's addresses, MTU or controller are other ones.";
+    ConfigurationReloaded = "The configuration file was read again and carried out.";
+    ConfigurationRefused = "The configuration file was read again and refused.";
+    Missed = "This reader was too slow or came too late for some events.";
 }
 
 impl fmt::Display for EventKind {
@@ -163,5 +164,15 @@ mod tests {
         let event: Event = serde_json::from_slice(line).unwrap();
         assert_eq!(event.kind, EventKind::Unknown);
         assert_eq!(Event::missed(9, 0, 4).missed, Some(4));
+    }
+
+    #[test]
+    fn every_kind_is_read_as_it_is_written() {
+        for kind in EventKind::ALL {
+            let name = kind.to_string();
+            let read: EventKind = serde_json::from_value(name.clone().into()).unwrap();
+            assert_eq!(read, *kind, "{name}");
+            assert!(kind.about().ends_with('.'), "{name}");
+        }
     }
 }

@@ -192,8 +192,10 @@ proptest! {
     }
 
     #[test]
-    fn the_text_of_an_output_says_all(output in any_output()) {
-        prop_assume!(!output.endpoint.interface.as_str().contains(','));
+    fn the_text_of_an_output_says_all(mut output in any_output()) {
+        // A comma would begin an option.
+        let name = output.endpoint.interface.as_str().replace(',', "-");
+        output.endpoint.interface = name.parse().unwrap();
         let options = &output.options;
         let mut text = format!("{},ttl={},dscp={}", output.endpoint, options.ttl, options.dscp);
         if let Some(source) = options.source {

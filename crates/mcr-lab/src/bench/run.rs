@@ -43,7 +43,7 @@ fn relays_on(axis: Axis, quick: bool) -> &'static [Peer] {
         _ if quick => &[Peer::McrUring],
         Axis::Payload | Axis::Flows | Axis::SuperFrames => &[Peer::McrUring, Peer::Kernel],
         Axis::FanOut => &[Peer::McrUring, Peer::McrPoll],
-        Axis::Rules | Axis::Workers | Axis::Chain => &[Peer::McrUring],
+        Axis::Rules | Axis::Workers | Axis::Chain | Axis::Watched => &[Peer::McrUring],
     }
 }
 

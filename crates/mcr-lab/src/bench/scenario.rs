@@ -29,6 +29,8 @@ pub(super) enum Axis {
     SuperFrames,
     /// Two relays one behind the other, what goes between them split into frames or not.
     Chain,
+    /// A thousand rules, one flow, and nobody or everybody looking.
+    Watched,
 }
 
 /// How datagrams come to the relay, and whether there is another behind it.
@@ -63,7 +65,7 @@ impl Path {
 
 impl Axis {
     /// All axes.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Peers,
         Self::Payload,
         Self::FanOut,
@@ -72,6 +74,7 @@ impl Axis {
         Self::Workers,
         Self::SuperFrames,
         Self::Chain,
+        Self::Watched,
     ];
 
     /// Those of a quick run, which takes the point that others are compared with from `Peers`.
@@ -88,6 +91,7 @@ impl Axis {
             Self::Workers => "workers",
             Self::SuperFrames => "super-frames",
             Self::Chain => "chain",
+            Self::Watched => "watched",
         }
     }
 }
@@ -109,6 +113,8 @@ pub(super) struct Scenario {
     pub(super) interleaved: bool,
     /// How they come, and go on.
     pub(super) path: Path,
+    /// Whether statistics, metrics, events and a trace of the relay are looked at meanwhile.
+    pub(super) watched: bool,
 }
 
 impl Default for Scenario {
@@ -121,6 +127,7 @@ impl Default for Scenario {
             workers: 1,
             interleaved: false,
             path: Path::Frames,
+            watched: false,
         }
     }
 }
@@ -158,6 +165,9 @@ impl Scenario {
                 Self::paths(&[Frames, SuperFrames, PolledFrames, MergedFrames])
             }
             Axis::Chain => Self::paths(&[Path::ChainOfFrames, Path::ChainOfRuns]),
+            Axis::Watched => {
+                [false, true].map(|watched| Self { rules: 1_000, watched, ..base }).to_vec()
+            }
         }
     }
 
@@ -187,6 +197,8 @@ impl Scenario {
             Axis::Rules if self.flows == 1 => format!("{} rules, 1 flow", self.rules),
             Axis::Rules => format!("{} rules, all at random", self.rules),
             Axis::Workers => format!("{} workers", self.workers),
+            Axis::Watched if self.watched => "everybody looking".into(),
+            Axis::Watched => "nobody looking".into(),
             Axis::SuperFrames | Axis::Chain => match self.path {
                 Path::Frames => "single frames".into(),
                 Path::PolledFrames => "single frames, NAPI thread".into(),

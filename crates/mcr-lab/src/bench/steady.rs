@@ -59,6 +59,9 @@ struct ScenarioOptions {
     /// Send super-frames, as UDP GSO leaves them on a veth pair.
     #[arg(long, conflicts_with = "flows")]
     super_frames: bool,
+    /// Look at statistics, metrics, events and a trace meanwhile.
+    #[arg(long)]
+    watched: bool,
 }
 
 /// A relay at work in a bed of its own.
@@ -123,6 +126,7 @@ impl ScenarioOptions {
             workers: 1,
             interleaved: self.flows > 1,
             path: if self.super_frames { Path::SuperFrames } else { Path::Frames },
+            watched: self.watched,
         }
     }
 }

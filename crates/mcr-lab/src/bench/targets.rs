@@ -133,6 +133,11 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
             AtLeast(1.0),
             run.on(Axis::Chain, |p| p.scenario.path == Path::ChainOfRuns),
         ),
+        target(
+            "statistics, metrics, events and a trace looked at, to nothing",
+            AtLeast(0.98),
+            run.on(Axis::Watched, |p| p.scenario.watched),
+        ),
     ]);
     targets
 }

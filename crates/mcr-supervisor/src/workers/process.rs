@@ -20,11 +20,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::worker::Link;
 use crate::event::Event;
 use crate::settings::Settings;
-use crate::{log, readiness};
+use crate::{limits, log, readiness};
 
 /// The running program, also when its file has been replaced meanwhile.
 const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -76,7 +77,7 @@ impl Launcher {
         ];
         let child = self.command(worker, core, inherited)?.spawn()?;
         let log_reader = pipe::Receiver::from_owned_fd(log_reader.into())?;
-        tokio::spawn(log::relay(worker, log_reader));
+        let last_words = tokio::spawn(log::relay(worker, log_reader));
         self.launched += 1;
         let (kill, killed) = oneshot::channel();
         let process = Process {
@@ -93,6 +94,8 @@ impl Launcher {
         let (events, incarnation) = (self.events.clone(), process.incarnation);
         tokio::spawn(async move {
             let how = exited.await;
+            // Why it ended stands in the log before that it did, and also where we end with it.
+            _ = timeout(limits::LAST_WORDS, last_words).await;
             // Without a supervisor there is nobody to be told.
             _ = events.send(Event::WorkerExited { worker, incarnation, how }).await;
         });

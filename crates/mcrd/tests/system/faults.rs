@@ -241,7 +241,12 @@ fn dies_at_start(variant: Variant, fault: &str, exit: &str) -> Result<()> {
         // The kill's replacement and four more; the sixth is awaited.
         ensure!(status.restarts == 5, "{status:?}");
         if fault == "panic" {
-            trial.relay.daemon.wait_for_log("a panic to order", SOON)?;
+            // Why it ended stands before that it did.
+            let log = trial.relay.daemon.log_lines();
+            let find = |words: &str| log.iter().position(|line| line.contains(words));
+            let panic = find("[panic] worker 0: ").context("no last words")?;
+            ensure!(log[panic].contains("ERROR") && log[panic].contains("a panic to order"));
+            ensure!(find("exit code 101").is_some_and(|end| panic < end), "{log:#?}");
         }
         trial.forgive()?;
         wait::until("it is replaced", SOON, || Ok(trial.first()?.state == WorkerState::Running))?;

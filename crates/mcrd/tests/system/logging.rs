@@ -1,5 +1,7 @@
 //! The daemon's log: its formats, its levels while it runs, and what is said again and again.
 
+mod journal;
+
 use std::fs;
 use std::net::SocketAddr;
 
@@ -24,6 +26,7 @@ pub(crate) fn trials(suite: Suite) -> Suite {
     let usual = [Variant::usual()];
     let suite = matrix(suite, "logging::json_is_an_object_a_line", &usual, json_lines);
     matrix(suite, "logging::levels_reach_the_workers", &usual, levels_reach_the_workers)
+        .trial("logging::the_journal_has_fields", journal::has_fields)
         .trial("logging::the_file_says_format_and_levels", the_file_says)
         .trial("logging::an_unknown_area_is_told_the_others", unknown_area)
         .trial("logging::what_is_said_again_is_counted", said_again)
@@ -90,7 +93,7 @@ fn levels_reach_the_workers(variant: Variant) -> Result<()> {
     let pid = relay.workers()?.workers[0].pid.context("the worker runs")?;
     kill(Pid::from_raw(pid as i32), Signal::SIGKILL)?;
     // Its successor is told of all rules.
-    daemon.wait_for_log("[commands] worker 0: it is whole", SOON)?;
+    daemon.wait_for_log("[commands] worker 0: a synchronisation is whole", SOON)?;
     relay.wait_in_sync()?;
     set_level(daemon, &["info"])?;
     let quiet = add()?;

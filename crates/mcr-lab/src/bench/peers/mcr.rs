@@ -12,6 +12,7 @@ use crate::bench::bed::Bed;
 use crate::bench::cores::on_cores;
 use crate::bench::memory;
 use crate::bench::scenario::Scenario;
+use crate::bench::watchers::{self, Watchers};
 use crate::daemon::Daemon;
 use crate::namespace::Namespace;
 use crate::{limits, wait};
@@ -19,6 +20,8 @@ use crate::{limits, wait};
 /// The daemon with all rules applied, or two of them in a chain.
 #[derive(Debug)]
 pub(crate) struct Mcr {
+    // First to go, since it looks at the first daemon.
+    watchers: Option<Watchers>,
     /// In the order that a datagram meets them.
     daemons: Vec<Daemon>,
     manner: Manner,
@@ -60,7 +63,7 @@ impl Work {
 impl Mcr {
     pub(super) fn start(bed: &Bed, manner: Manner, program: Option<&Path>) -> Result<Self> {
         let directory = TempDir::with_prefix("mcr-bench-")?;
-        let mut mcr = Self { daemons: Vec::new(), manner, directory };
+        let mut mcr = Self { watchers: None, daemons: Vec::new(), manner, directory };
         let first = (bed.relay(), configuration(&bed.scenario, manner));
         let second =
             bed.second_relay().map(|second| (second, second_configuration(&bed.scenario, manner)));
@@ -68,6 +71,10 @@ impl Mcr {
             let daemon = mcr.start_one(bed, namespace, &configuration, program)?;
             mcr.daemons.push(daemon);
             mcr.wait_until_applied(bed.scenario.rules as u64)?;
+        }
+        if bed.scenario.watched {
+            let control = mcr.first()?.control_path();
+            mcr.watchers = Some(Watchers::start(bed.relay(), control)?);
         }
         Ok(mcr)
     }
@@ -85,8 +92,12 @@ impl Mcr {
         let list = cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let path = path.to_str().context("a temporary path is text")?;
         let io = self.manner.mechanism.name();
-        let arguments =
-            ["--config", path, "--cores", &list, "--io", io, "--scheduling", "realtime"];
+        let metrics = watchers::METRICS.to_string();
+        let mut arguments =
+            vec!["--config", path, "--cores", &list, "--io", io, "--scheduling", "realtime"];
+        if bed.scenario.watched {
+            arguments.extend(["--metrics", &metrics]);
+        }
         on_cores(&cores, || {
             let ready = limits::BENCH_RULES_APPLIED;
             match program {
@@ -103,6 +114,7 @@ impl Mcr {
 
     /// The sum over a chain, but of the copies sent the last relay's.
     pub(super) fn work(&self) -> Result<Work> {
+        self.watchers.as_ref().map_or(Ok(()), Watchers::check)?;
         let mut work = Work::default();
         for daemon in &self.daemons {
             let totals = daemon.ask::<Stats>(&Command::GetStats(Selection::default()))?.totals;
