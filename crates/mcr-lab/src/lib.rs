@@ -35,6 +35,7 @@ pub mod raw_sender;
 pub mod sink;
 pub mod soak;
 pub mod tap;
+pub mod terminal;
 pub mod topology;
 pub mod user_namespace;
 pub mod wait;

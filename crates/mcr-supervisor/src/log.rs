@@ -19,6 +19,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::lines::{Line, read_line};
+pub(crate) use layer::{INTERFACES, RULES};
 use layer::{Records, WORKER};
 use printer::Printer;
 

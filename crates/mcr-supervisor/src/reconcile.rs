@@ -15,6 +15,7 @@ use tracing::{debug, info};
 
 use crate::conditions::title;
 use crate::interfaces::changes::{self, Between, Change};
+use crate::log::INTERFACES;
 use crate::news;
 use crate::resources::devices::Passages;
 use crate::resources::exclusion::Exclusions;
@@ -87,7 +88,7 @@ impl State {
         let disordered = self.holdings.ingresses.disordered_among(&were_down);
         for interface in interfaces.iter().filter(|i| gone.contains(&i.index)) {
             let name = &interface.name;
-            info!(interface = %name, "interface {name}: another one of the same number");
+            info!(target: INTERFACES, interface = %name, "interface {name}: another one of the same number");
         }
         self.tell_changes(&interfaces, Between { gone: &gone, were_down: &were_down });
         let lost = plan::lost(&Incidents { gone, disordered }, &self.held);
@@ -115,10 +116,10 @@ impl State {
             let Change { kind, name, renamed, message } = change;
             let mut names = [Some(&name), renamed.as_ref()].into_iter().flatten();
             if names.any(|name| self.rules.on_interface(name).next().is_some()) {
-                info!(interface = %name, "{message}");
+                info!(target: INTERFACES, interface = %name, "{message}");
                 self.news.tell(kind, news::interface(&name), message);
             } else {
-                debug!(interface = %name, "{message}");
+                debug!(target: INTERFACES, interface = %name, "{message}");
             }
         }
     }

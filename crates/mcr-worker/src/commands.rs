@@ -284,7 +284,7 @@ fn tell(command: &WorkerCommand, log: &Log) {
         }
         WorkerCommand::AddRule { route } => {
             let (id, outputs) = (route.id, route.outputs.len());
-            write(About::Rule(id), &|| format!("rule {id}: a route to {outputs} outputs"));
+            write(About::Rule(id), &|| format!("rule {id}: its route is set, outputs: {outputs}"));
         }
         WorkerCommand::RemoveRule { id, .. } => {
             write(About::Rule(*id), &|| format!("rule {id}: its route goes"));

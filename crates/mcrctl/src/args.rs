@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use mcr_api::control::{
@@ -10,6 +11,8 @@ use mcr_api::control::{
 };
 use mcr_api::log::{Area, Level};
 use mcr_api::rule::{OutputSpec, RuleSpec};
+
+use crate::limits;
 
 /// Tells a running mcrd what to relay, and shows what it does.
 #[derive(Debug, Parser)]
@@ -46,7 +49,7 @@ pub(crate) enum Action {
     /// Show every worker: its core, its state, and whether it has every rule.
     Workers,
     /// Show what was received, dropped and why, sent, and not sent and why.
-    Stats,
+    Stats(Stats),
     /// Show the way of single datagrams: received, dropped and why, sent to which output, and not
     /// sent and why.
     Trace(Trace),
@@ -65,6 +68,12 @@ pub(crate) enum Action {
         area: Option<Area>,
         /// The least that is logged: error, warn, info or debug.
         level: Level,
+    },
+    /// Show on this terminal what goes in and out, as it goes.
+    Top {
+        /// How often the daemon is asked.
+        #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+        interval: Duration,
     },
     /// Show the versions of this program and of the daemon.
     Version,
@@ -104,6 +113,44 @@ pub(crate) struct Add {
     exclusive: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Stats {
+    /// Of the rules, this one only: its id, or its name.
+    #[arg(long, value_name = "ID|NAME")]
+    pub(crate) rule: Option<RuleReference>,
+    /// Only this interface's rings, and the rules with an input or output there.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) interface: Option<String>,
+    /// Show them again and again; with --json, one document a line.
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// How often.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "1",
+        value_parser = interval,
+        requires = "watch"
+    )]
+    pub(crate) interval: Duration,
+}
+
+impl Stats {
+    /// What is asked for.
+    pub(crate) fn selection(&self) -> Selection {
+        Selection { rule: self.rule.clone(), interface: self.interface.clone() }
+    }
+}
+
+/// Reads seconds, such as `1` or `0.5`.
+fn interval(text: &str) -> Result<Duration, String> {
+    let (shortest, longest) = (limits::INTERVAL_SHORTEST, limits::INTERVAL_LONGEST);
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.filter(|seconds| (shortest..=longest).contains(seconds)).ok_or_else(|| {
+        format!("from {} to {} seconds are needed", shortest.as_secs_f64(), longest.as_secs_f64())
+    })
+}
+
 /// Without --follow it ends after --packets datagrams or --seconds, whichever comes first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Trace {
@@ -139,7 +186,8 @@ impl Action {
             Self::Reload => Command::Reload {},
             Self::List => Command::ListRules {},
             Self::Workers => Command::ListWorkers {},
-            Self::Stats => Command::GetStats(Selection::default()),
+            Self::Stats(stats) => Command::GetStats(stats.selection()),
+            Self::Top { .. } => Command::GetStats(Selection::default()),
             Self::Trace(trace) => Command::EnableTrace(trace.order()),
             Self::Events { follow: false } => Command::GetEvents {},
             Self::Events { follow: true } => Command::Subscribe { after: Some(0) },
@@ -251,6 +299,25 @@ mod tests {
         for wrong in [&["log-level"][..], &["log-level", "rules"], &["log-level", "x", "debug"]] {
             assert!(Args::try_parse_from(["mcrctl"].iter().chain(wrong)).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn statistics_are_of_what_is_asked_for() {
+        let args = parse(&["stats", "--rule=video", "--interface", "eth0", "--watch"]);
+        let rule = Some(RuleReference::Name("video".into()));
+        let selection = Selection { rule, interface: Some("eth0".into()) };
+        assert_eq!(args.action.command(), Command::GetStats(selection));
+    }
+
+    #[test]
+    fn intervals_are_bounded() {
+        assert_eq!(interval("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["0", "-1", "1e9", "nan", "inf", "", "x"] {
+            let error = interval(wrong).unwrap_err();
+            assert_eq!(error, "from 0.1 to 3600 seconds are needed", "{wrong}");
+        }
+        // Without --watch there is nothing to wait for.
+        assert!(Args::try_parse_from(["mcrctl", "stats", "--interval=2"]).is_err());
     }
 
     #[test]

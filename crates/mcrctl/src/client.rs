@@ -1,25 +1,21 @@
-//! One request to the daemon and its answer.
+//! Requests to the daemon and their answers.
 
+mod connection;
 pub(crate) mod stream;
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mcr_api::control::{Command, ErrorBody, ErrorCode, Request, Response};
-use mcr_api::limits::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
+use mcr_api::control::{Command, ErrorBody, ErrorCode};
+use mcr_api::limits::MAX_REQUEST_BYTES;
 use serde_json::Value;
 use sysexits::ExitCode;
 
+pub(crate) use connection::Connection;
+
 /// How long the daemon may take for an answer; it needs half a second at most.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Bytes read at once: what a socket buffers by default, about (`net.core.wmem_default`).
-const READ_BYTES: usize = 256 * 1024;
-
-/// The number of the only request of a connection.
-const ID: u64 = 1;
 
 /// Asks the daemon at `path` and returns the body of its answer.
 pub(crate) fn ask(path: &Path, command: Command) -> Result<Value, ClientError> {
@@ -27,20 +23,7 @@ pub(crate) fn ask(path: &Path, command: Command) -> Result<Value, ClientError> {
 }
 
 fn ask_within(path: &Path, command: Command, timeout: Duration) -> Result<Value, ClientError> {
-    let request = Request { id: ID, command }.to_line();
-    if request.len() > MAX_REQUEST_BYTES {
-        return Err(ClientError::RequestTooLong);
-    }
-    let line = exchange(path, &request, timeout).map_err(|error| fault(path, error))?;
-    if line.is_empty() {
-        return Err(ClientError::Closed(path.into()));
-    }
-    let response: Response<Value> = serde_json::from_slice(&line)?;
-    // A refusal of what could not be read has no id.
-    if response.id.is_some_and(|id| id != ID) {
-        return Err(ClientError::OtherAnswer);
-    }
-    Ok(response.result?)
+    Connection::patient(path, timeout).ask(command)
 }
 
 /// What an error of the connection means.
@@ -53,37 +36,6 @@ fn fault(path: &Path, error: io::Error) -> ClientError {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::Silent(path.into()),
         _ => ClientError::Broken(path.into(), error),
     }
-}
-
-/// Sends the line and reads the one that answers it; empty where none came.
-fn exchange(path: &Path, request: &[u8], timeout: Duration) -> io::Result<Vec<u8>> {
-    let mut stream = UnixStream::connect(path)?;
-    stream.set_write_timeout(Some(timeout))?;
-    match stream.write_all(request) {
-        // A daemon that turns us away answers and closes at once: the answer is there to be read.
-        Err(error)
-            if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
-        written => written?,
-    }
-    let deadline = Instant::now() + timeout;
-    let mut line = Vec::new();
-    let mut part = vec![0; READ_BYTES];
-    while !line.ends_with(b"\n") {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut part)? {
-            0 if line.is_empty() => break,
-            0 => return Err(ErrorKind::UnexpectedEof.into()),
-            count => line.extend_from_slice(&part[..count]),
-        }
-        if line.len() > MAX_RESPONSE_BYTES {
-            return Err(ErrorKind::FileTooLarge.into());
-        }
-    }
-    Ok(line)
 }
 
 /// Why there is no answer.

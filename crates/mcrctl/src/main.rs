@@ -4,8 +4,12 @@
 mod args;
 mod client;
 mod events;
+mod limits;
 mod render;
+mod top;
 mod trace;
+mod units;
+mod watch;
 
 use std::io::{self, ErrorKind, Write};
 
@@ -38,6 +42,14 @@ fn run(args: &Args) -> anyhow::Result<()> {
         Action::Trace(trace) => return trace::run(&args.control, trace, args.json),
         Action::Events { follow } => return events::run(args, *follow),
         _ => {}
+    }
+    if let Action::Top { interval } = args.action {
+        return top::run(args, interval);
+    }
+    if let Action::Stats(stats) = &args.action
+        && stats.watch
+    {
+        return watch::run(args, stats.interval);
     }
     let answer = client::ask(&args.control, args.action.command())?;
     let shown = if args.json {

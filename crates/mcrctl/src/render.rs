@@ -60,8 +60,8 @@ pub(crate) fn text(action: &Action, body: Value) -> Result<Shown, serde_json::Er
         Action::Reload => reloaded(&serde_json::from_value(body)?),
         Action::List => rules(&serde_json::from_value::<Rules>(body)?).into(),
         Action::Workers => workers(&serde_json::from_value::<Workers>(body)?).into(),
-        Action::Stats => stats::stats(&serde_json::from_value::<Stats>(body)?).into(),
-        Action::Trace(_) => json(&body),
+        Action::Stats(_) => stats::stats(&serde_json::from_value::<Stats>(body)?).into(),
+        Action::Trace(_) | Action::Top { .. } => json(&body),
         Action::Events { .. } => {
             let Events { events } = serde_json::from_value(body)?;
             events.iter().map(events::line).collect::<String>().into()
@@ -213,7 +213,7 @@ fn workers(answer: &Workers) -> String {
 }
 
 /// What an operator should know of a worker and seldom has to.
-fn troubles(status: &WorkerStatus) -> impl Iterator<Item = String> {
+pub(crate) fn troubles(status: &WorkerStatus) -> impl Iterator<Item = String> {
     let start = status.backoff_left_ms.map(|left| format!("starts again in {left} ms"));
     let told = |count, what: &str| (count > 0).then(|| format!("{count} {what}"));
     let lost = told(status.commands_lost, "commands did not fit its socket");

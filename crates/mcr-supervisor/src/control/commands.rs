@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::{Applying, Reply, traces};
+use crate::log::RULES;
 use crate::stats::report;
 use crate::supervisor::Supervisor;
 
@@ -70,7 +71,7 @@ fn add_rule(supervisor: &mut Supervisor, spec: RuleSpec) -> Reply {
         Err(refused) => return Err(ErrorBody::new(code(&refused), refused)).into(),
     };
     if added.created {
-        info!(rule = added.id.0, "rule {} added: {input}", added.id);
+        info!(target: RULES, rule = added.id.0, "rule {} added: {input}", added.id);
     }
     let (rule_state, problems) = state.condition(added.id);
     let answer = Answer::Added(Added {
@@ -102,7 +103,7 @@ fn remove_rule(supervisor: &mut Supervisor, reference: &RuleReference) -> Reply 
     let removed = state.remove_rule(id, workers).expect("it is there");
     sampler.forget(removed.id);
     let id = removed.id.0;
-    info!(rule = id, "rule {id} removed: {}", removed.rule.input);
+    info!(target: RULES, rule = id, "rule {id} removed: {}", removed.rule.input);
     let answer = Answer::Removed(Removed { rule: removed.id.0, applied: false });
     Reply { applying: Some(applying(supervisor)), ..Ok(answer).into() }
 }

@@ -14,6 +14,10 @@ use super::record::Record;
 /// The target of what workers say: they have asked their levels already.
 pub(super) const WORKER: &str = "worker";
 
+/// The targets of what is said elsewhere about rules and interfaces.
+pub(crate) const RULES: &str = "mcr_supervisor::rules";
+pub(crate) const INTERFACES: &str = "mcr_supervisor::interfaces";
+
 /// Hands what the levels let through to the printer.
 #[derive(Debug)]
 pub(super) struct Records(pub(super) Arc<Printer>);
@@ -59,7 +63,7 @@ fn area(target: &str) -> Area {
         return Area::Supervisor;
     }
     match path.next() {
-        Some("reconcile" | "resources" | "unreachable" | "conditions") => Area::Rules,
+        Some("rules" | "reconcile" | "resources" | "unreachable" | "conditions") => Area::Rules,
         Some("interfaces") => Area::Interfaces,
         Some("workers" | "holdings") => Area::Workers,
         Some("control") => Area::Control,
@@ -77,6 +81,7 @@ mod tests {
     fn a_module_has_the_area_of_its_subject() {
         assert_eq!(area("mcr_supervisor::resources::ingress::set"), Area::Rules);
         assert_eq!(area("mcr_supervisor::workers"), Area::Workers);
+        assert_eq!((area(RULES), area(INTERFACES)), (Area::Rules, Area::Interfaces));
         assert_eq!(area("mcr_supervisor"), Area::Supervisor);
         assert_eq!(area("netlink_proto::workers"), Area::Supervisor);
     }

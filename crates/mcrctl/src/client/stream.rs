@@ -8,7 +8,7 @@ use mcr_api::control::{Command, Event, Request, Response, Subscribed};
 use mcr_api::limits::MAX_REQUEST_BYTES;
 use serde::de::DeserializeOwned;
 
-use super::{ClientError, ID, TIMEOUT, fault};
+use super::{ClientError, TIMEOUT, fault};
 
 /// Events as they happen.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ fn connect(path: &Path, after: u64) -> io::Result<BufReader<UnixStream>> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     let command = Command::Subscribe { after: Some(after) };
     // A daemon that turns us away answers and closes at once: the answer is there to be read.
-    _ = stream.write_all(&Request { id: ID, command }.to_line());
+    _ = stream.write_all(&Request { id: 1, command }.to_line());
     Ok(BufReader::new(stream))
 }
 

@@ -1,3 +1,4 @@
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::thread::{self, JoinHandle};
 
@@ -96,4 +97,52 @@ fn a_silent_daemon_is_not_waited_for_forever() {
     let wait = Duration::from_millis(50);
     let error = ask_within(&path, Command::GetStats(Selection::default()), wait).unwrap_err();
     assert!(matches!(error, ClientError::Silent(_)), "{error}");
+}
+
+/// Reads a request and writes this, for each of the clients' answers in turn.
+fn answering(clients: &'static [&'static [&'static str]]) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        for answers in clients {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(&stream);
+            for answer in *answers {
+                reader.read_line(&mut String::new()).unwrap();
+                (&stream).write_all(answer.as_bytes()).unwrap();
+            }
+        }
+    });
+    (directory, path)
+}
+
+#[test]
+fn a_connection_carries_many_requests() {
+    let (_directory, path) = answering(&[&[
+        "{\"id\":1,\"ok\":1}\n",
+        "{\"id\":2,\"error\":{\"code\":\"not_found\",\"message\":\"no\"}}\n",
+        "{\"id\":3,\"ok\":3}\n",
+    ]]);
+    let mut connection = Connection::new(&path);
+    let mut ask = || connection.ask::<u64>(Command::ListRules {});
+    assert_eq!(ask().unwrap(), 1);
+    assert_eq!(ask().unwrap_err().to_string(), "no");
+    assert_eq!(ask().unwrap(), 3);
+}
+
+#[test]
+fn what_changes_nothing_is_asked_again_where_the_daemon_hung_up() {
+    let (_directory, path) = answering(&[
+        &["{\"id\":1,\"ok\":1}\n"],
+        &["{\"id\":3,\"ok\":3}\n"],
+        &["{\"id\":5,\"ok\":5}\n"],
+    ]);
+    let mut connection = Connection::new(&path);
+    let command = Command::ListRules {};
+    assert_eq!(connection.read::<u64>(&command).unwrap(), 1);
+    assert_eq!(connection.read::<u64>(&command).unwrap(), 3);
+    // Any other is asked once: it may have been carried out.
+    assert!(connection.ask::<u64>(command.clone()).is_err());
+    assert_eq!(connection.read::<u64>(&command).unwrap(), 5);
 }

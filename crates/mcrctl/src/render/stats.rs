@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use mcr_api::control::{CoreReport, OutputStats, RingStats, RuleStats, Stats};
+use mcr_api::control::{
+    CoreRates, CoreReport, OutputStats, RingStats, RuleState, RuleStats, Stats,
+};
 
 use super::table::{self, Column::Left, Column::Right, bit_rate, rate, table};
+use crate::units::{age, per_cent, sum};
 
 /// Every table that has something to show.
 pub(super) fn stats(stats: &Stats) -> String {
     let tables = [
         Some(totals(stats)),
-        reasons("NOT FORWARDED", &stats.totals.drops),
-        reasons("COPIES NOT SENT", &stats.totals.errors),
+        reasons("NOT FORWARDED", &stats.totals.drops, &stats.cores, |rates| &rates.drops_per_s),
+        reasons("COPIES NOT SENT", &stats.totals.errors, &stats.cores, |rates| &rates.errors_per_s),
         cores(&stats.cores),
+        work(&stats.cores),
         rings(&stats.rings),
         rules(&stats.rules),
     ];
@@ -41,10 +45,16 @@ fn totals(stats: &Stats) -> String {
     table::text(&shown)
 }
 
-fn reasons(title: &str, counts: &BTreeMap<String, u64>) -> Option<String> {
-    let mut shown = table(&[(title, Left), ("TOTAL", Right)]);
+fn reasons(
+    title: &str,
+    counts: &BTreeMap<String, u64>,
+    cores: &[CoreReport],
+    rates_of: impl Fn(&CoreRates) -> &BTreeMap<String, f64>,
+) -> Option<String> {
+    let mut shown = table(&[(title, Left), ("TOTAL", Right), ("PER SECOND", Right)]);
     for (reason, count) in counts.iter().filter(|(_, count)| **count > 0) {
-        shown.add_row([reason.clone(), count.to_string()]);
+        let per_s = cores.iter().filter_map(|core| rates_of(&core.rates).get(reason)).sum();
+        shown.add_row([reason.clone(), count.to_string(), rate(per_s)]);
     }
     (!shown.is_empty()).then(|| table::text(&shown))
 }
@@ -78,6 +88,51 @@ fn cores(cores: &[CoreReport]) -> Option<String> {
     (!shown.is_empty()).then(|| table::text(&shown))
 }
 
+/// How busy the cores are: over the last second, and the sizes of all batches.
+fn work(cores: &[CoreReport]) -> Option<String> {
+    let mut shown = table(&[
+        ("WORKER", Right),
+        ("BUSY", Right),
+        ("READ/S", Right),
+        ("SENT/S", Right),
+        ("WAKE-UPS/S", Right),
+        ("BATCHES/S", Right),
+        ("MEAN BATCH", Right),
+        ("BATCHES BY SIZE", Left),
+    ]);
+    for report in cores {
+        let rates = &report.rates;
+        shown.add_row([
+            report.worker.to_string(),
+            per_cent(rates.busy_share),
+            rate(rates.frames_per_s),
+            rate(rates.sent_per_s),
+            rate(rates.wake_ups_per_s),
+            rate(rates.batches_per_s),
+            if rates.batches_per_s > 0.0 {
+                rate(rates.frames_per_s / rates.batches_per_s)
+            } else {
+                "-".into()
+            },
+            batch_sizes(&report.batch_sizes),
+        ]);
+    }
+    (!shown.is_empty()).then(|| table::text(&shown))
+}
+
+/// Such as `1: 20, 2-3: 7`: the sizes that occurred, and how often.
+fn batch_sizes(counts: &[u64]) -> String {
+    let sizes = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+    let sizes = sizes.map(|(place, count)| {
+        let first = 1_u128 << place;
+        match 2 * first - 1 {
+            last if last == first => format!("{first}: {count}"),
+            last => format!("{first}-{last}: {count}"),
+        }
+    });
+    sizes.collect::<Vec<_>>().join(", ")
+}
+
 fn rings(rings: &[RingStats]) -> Option<String> {
     let mut shown = table(&[
         ("WORKER", Right),
@@ -88,7 +143,9 @@ fn rings(rings: &[RingStats]) -> Option<String> {
         ("HIGH", Right),
         ("FULL", Right),
         ("RECEIVED", Right),
+        ("PER S", Right),
         ("DROPPED", Right),
+        ("PER S", Right),
     ]);
     for ring in rings {
         shown.add_row([
@@ -100,7 +157,9 @@ fn rings(rings: &[RingStats]) -> Option<String> {
             ring.high_water.to_string(),
             ring.exhausted.to_string(),
             ring.received.to_string(),
+            rate(ring.received_per_s),
             ring.kernel_drops.to_string(),
+            rate(ring.kernel_drops_per_s),
         ]);
     }
     (!shown.is_empty()).then(|| table::text(&shown))
@@ -114,7 +173,7 @@ fn rules(rules: &[RuleStats]) -> Option<String> {
         ("PACKETS", Right),
         ("PER S", Right),
         ("BIT/S", Right),
-        ("NOT SENT", Left),
+        ("LAST, NOT SENT", Left),
     ]);
     for rule in rules {
         let name = rule.name.as_deref().unwrap_or_default();
@@ -124,7 +183,7 @@ fn rules(rules: &[RuleStats]) -> Option<String> {
             rule.packets.to_string(),
             rate(rule.packets_per_s),
             bit_rate(rule.bits_per_s),
-            String::new(),
+            last(rule),
         ]);
         for output in &rule.outputs {
             shown.add_row([
@@ -132,12 +191,24 @@ fn rules(rules: &[RuleStats]) -> Option<String> {
                 format!("-> {}", output.to),
                 output.sent.to_string(),
                 rate(output.sent_per_s),
-                String::new(),
+                bit_rate(output.bits_per_s),
                 not_sent(output),
             ]);
         }
     }
     (!shown.is_empty()).then(|| table::text(&shown))
+}
+
+/// When and from whom the last datagram came; a rule that waits for its interface takes none.
+fn last(rule: &RuleStats) -> String {
+    match (rule.state, rule.last_packet_age_ms) {
+        (RuleState::Pending, _) => "pending".into(),
+        (RuleState::Active, None) => "never".into(),
+        (RuleState::Active, Some(milliseconds)) => {
+            let from = rule.last_source.as_deref().map(|source| format!(", from {source}"));
+            format!("{} ago{}", age(milliseconds), from.unwrap_or_default())
+        }
+    }
 }
 
 fn not_sent(output: &OutputStats) -> String {
@@ -146,9 +217,8 @@ fn not_sent(output: &OutputStats) -> String {
     if output.unreachable > 0 {
         reasons.push(format!("unreachable {}", output.unreachable));
     }
+    if output.errors_per_s > 0.0 {
+        reasons.push(format!("now {} a second", rate(output.errors_per_s)));
+    }
     reasons.join(", ")
-}
-
-fn sum(counts: &BTreeMap<String, u64>) -> u64 {
-    counts.values().sum()
 }

@@ -1,9 +1,9 @@
 use serde_json::json;
 
 use super::*;
+use crate::args::parse;
 
 const LIST: Action = Action::List;
-const STATS: Action = Action::Stats;
 
 fn output_of(action: &Action, body: Value) -> String {
     let shown = text(action, body).unwrap();
@@ -92,6 +92,12 @@ fn stats_body() -> Value {
     core["worker"] = json!(0);
     core["core"] = json!(2);
     core["io"] = json!("poll");
+    core["batch_sizes"] = json!([20, 7, 0, 9]);
+    core["rates"] = json!({
+        "busy_share": 0.254, "frames_per_s": 50_000.0, "batches_per_s": 4_000.0,
+        "sent_per_s": 100_000.0, "wake_ups_per_s": 12.0, "drops_per_s": {"no_rule": 0.5},
+        "errors_per_s": {"queue_full": 0.0},
+    });
     json!({
         "uptime_s": 61.4,
         "totals": counters,
@@ -106,13 +112,16 @@ fn stats_body() -> Value {
             "worker": 0, "interface": "eth0", "class": "standard", "slots": 1024,
             "slot_bytes": 4096, "in_use": 3, "high_water": 90, "exhausted": 0,
             "received": 1_000_110, "kernel_drops": 7, "frames_read": 1_000_103,
+            "received_per_s": 50_000.0, "kernel_drops_per_s": 0.0,
         }],
         "rules": [{
-            "id": 7, "name": "video", "input": "239.1.1.1:5000@eth0", "packets": 1_000_093,
+            "id": 7, "name": "video", "input": "239.1.1.1:5000@eth0", "state": "active",
+            "last_packet_age_ms": 3, "last_source": "10.0.0.7:4000", "packets": 1_000_093,
             "bytes": 0, "packets_per_s": 50_000.0, "bits_per_s": 4.0e8,
             "outputs": [
                 {"to": "239.2.2.2:6000@eth1", "sent": 1_000_090, "bytes": 0,
-                 "sent_per_s": 50_000.0, "errors": {"queue_full": 3}, "unreachable": 0},
+                 "sent_per_s": 50_000.0, "bits_per_s": 4.0e8, "errors": {"queue_full": 3},
+                 "errors_per_s": 1.5, "unreachable": 0},
                 {"to": "10.9.0.4:7000@eth2", "sent": 1_000_093, "bytes": 0,
                  "sent_per_s": 50_000.0, "errors": {}, "unreachable": 2},
             ],
@@ -123,7 +132,7 @@ fn stats_body() -> Value {
 #[test]
 fn stats_follow_a_datagrams_way() {
     assert_eq!(
-        output_of(&STATS, stats_body()),
+        output_of(&parse(&["stats"]).action, stats_body()),
         "\
 UP 61 s                  TOTAL  PER SECOND
 received               1000110       50000
@@ -135,30 +144,33 @@ sent                   2000183      100000
 not sent                     3           0
 bits sent                           800.0M
 
-NOT FORWARDED  TOTAL
-no_rule            9
-truncated          1
+NOT FORWARDED  TOTAL  PER SECOND
+no_rule            9         0.5
+truncated          1           0
 
-COPIES NOT SENT  TOTAL
-queue_full           3
+COPIES NOT SENT  TOTAL  PER SECOND
+queue_full           3           0
 
 WORKER  CORE  IO    RECEIVED  MATCHED  DROPPED     SENT  NOT SENT  BUSY S
      0     2  poll   1000110  1000093       10  2000183         3    12.3
 
-WORKER  INTERFACE  SLOTS  KIB  IN USE  HIGH  FULL  RECEIVED  DROPPED
-     0  eth0        1024    4       3    90     0   1000110        7
+WORKER  BUSY  READ/S  SENT/S  WAKE-UPS/S  BATCHES/S  MEAN BATCH  BATCHES BY SIZE
+     0  25 %   50000  100000          12       4000          12  1: 20, 2-3: 7, 8-15: 9
 
-RULE     INPUT, OUTPUTS          PACKETS  PER S   BIT/S  NOT SENT
-7 video  239.1.1.1:5000@eth0     1000093  50000  400.0M
-         -> 239.2.2.2:6000@eth1  1000090  50000          queue_full 3
-         -> 10.9.0.4:7000@eth2   1000093  50000          unreachable 2
+WORKER  INTERFACE  SLOTS  KIB  IN USE  HIGH  FULL  RECEIVED  PER S  DROPPED  PER S
+     0  eth0        1024    4       3    90     0   1000110  50000        7      0
+
+RULE     INPUT, OUTPUTS          PACKETS  PER S   BIT/S  LAST, NOT SENT
+7 video  239.1.1.1:5000@eth0     1000093  50000  400.0M  3 ms ago, from 10.0.0.7:4000
+         -> 239.2.2.2:6000@eth1  1000090  50000  400.0M  queue_full 3, now 1.5 a second
+         -> 10.9.0.4:7000@eth2   1000093  50000       0  unreachable 2
 "
     );
 }
 
 #[test]
 fn an_added_rules_id_stands_alone() {
-    let add = crate::args::parse(&["add", "239.1.1.1:5000@eth0", "--to", "10.0.0.1:1@eth1"]);
+    let add = parse(&["add", "239.1.1.1:5000@eth0", "--to", "10.0.0.1:1@eth1"]);
     let body = |created, applied, state, problems| {
         json!({"rule": 7, "created": created, "applied": applied, "state": state,
             "problems": problems})
@@ -180,7 +192,7 @@ fn an_added_rules_id_stands_alone() {
 
 #[test]
 fn a_removal_is_confirmed() {
-    let remove = crate::args::parse(&["remove", "video"]);
+    let remove = parse(&["remove", "video"]);
     let shown = text(&remove.action, json!({"rule": 7, "applied": false})).unwrap();
     assert_eq!(shown.output, "removed rule 7\n");
     assert_eq!(shown.notes, ["not every worker has dropped rule 7 yet"]);
@@ -208,5 +220,5 @@ fn json_is_one_document_with_all_that_came() {
 
 #[test]
 fn another_answer_is_an_error() {
-    assert!(text(&STATS, json!({"rules": []})).is_err());
+    assert!(text(&parse(&["stats"]).action, json!({"rules": []})).is_err());
 }

@@ -52,9 +52,9 @@ fn json_lines(variant: Variant) -> Result<()> {
     };
     find("ready line", &|entry| entry.message.starts_with("ready: "))?;
     let added = find("rule", &|entry| entry.rule == Some(id))?;
-    ensure!((added.level, added.area) == (Level::Info, Area::Control), "{added:?}");
+    ensure!((added.level, added.area) == (Level::Info, Area::Rules), "{added:?}");
     let down = find("interface", &|entry| entry.interface.as_deref() == Some("in0"))?;
-    ensure!((down.level, down.area) == (Level::Info, Area::Rules), "{down:?}");
+    ensure!((down.level, down.area) == (Level::Info, Area::Interfaces), "{down:?}");
     let exit = find("worker", &|entry| entry.worker == Some(0))?;
     ensure!((exit.level, exit.area) == (Level::Warn, Area::Workers), "{exit:?}");
     ensure!(entries.is_sorted_by_key(|entry| &entry.time), "{entries:#?}");
@@ -80,7 +80,8 @@ fn levels_reach_the_workers(variant: Variant) -> Result<()> {
         let input = inputs.next().context("there are more ports than rules")?;
         Ok(relay.add(&rule(input, "in0", &[endpoint(output, "out0")]))?.rule)
     };
-    let told = |worker: u32, id: u64| format!("[commands] worker {worker}: rule {id}: a route to");
+    let told =
+        |worker: u32, id: u64| format!("[commands] worker {worker}: rule {id}: its route is set");
     let quiet = add()?;
     let shown = set_level(daemon, &["commands", "debug"])?;
     ensure!(shown == "all areas: info; commands: debug\n", "{shown}");
@@ -126,7 +127,7 @@ fn the_file_says() -> Result<()> {
     let path = file.to_str().context("temporary paths are text")?;
     let mut daemon = lone_daemon(&["--config", path])?;
     ensure!(daemon.mcrctl(&LOCAL)?.status.success(), "a rule");
-    daemon.wait_for_log("worker 0: rule 1: a route to", SOON)?;
+    daemon.wait_for_log("worker 0: rule 1: its route is set", SOON)?;
     for line in daemon.log_lines() {
         let entry = entry(&line)?;
         let said = entry.area == Area::Commands || entry.message.starts_with("ready: ");

@@ -33,6 +33,7 @@ mod service_manager;
 mod startup;
 mod statistics;
 mod steering;
+mod top;
 mod traces;
 mod variant;
 
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
     suite = rules::trials(suite);
     suite = startup::trials(suite);
     suite = statistics::trials(suite);
+    suite = top::trials(suite);
     suite = traces::trials(suite);
     suite.run()
 }

@@ -45,7 +45,7 @@ pub(super) fn has_fields() -> Result<()> {
     entry_with(&journal, &["MESSAGE=ready: 1 worker on core 0, ", "PRIORITY=6\n"])?;
     ensure!(client.output()?.status.success(), "a rule");
     let added = entry_with(&journal, &["MESSAGE=rule 1 added: ", "\nMCR_RULE=1\n"])?;
-    ensure!(added.contains("\nSYSLOG_IDENTIFIER=mcrd\nMCR_AREA=control\n"), "{added}");
+    ensure!(added.contains("\nSYSLOG_IDENTIFIER=mcrd\nMCR_AREA=rules\n"), "{added}");
     let pid = Pid::from_raw(child.0.id() as i32);
     let workers = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     let worker = workers.split_whitespace().next().context("a worker")?.parse()?;
