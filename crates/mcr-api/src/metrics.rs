@@ -146,7 +146,7 @@ metrics! {
     WorkerSystemCalls = Counter "mcr_worker_system_calls" "" WORKER,
         "System calls of the loop: sends, waits, looks for commands.";
     WorkerBusy = Counter "mcr_worker_busy_seconds" "seconds" WORKER,
-        "Time spent other than waiting; its rate is the busy share of the core.";
+        "Time spent other than waiting, so busy polling, too; its rate is the core's busy share.";
     WorkerCommands = Counter "mcr_worker_commands" "" WORKER, "Commands carried out.";
     WorkerCommandsRefused = Counter "mcr_worker_commands_refused" "" WORKER,
         "Commands that could not be understood or done.";
