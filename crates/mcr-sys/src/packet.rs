@@ -161,6 +161,23 @@ impl PacketSocket {
         })
     }
 
+    /// Gives up the ring, and with it the place in the steering group: that is the last member's
+    /// now, and this socket is the last one. Closing it would do, but only once nobody else holds
+    /// it, and a dead process's io_uring does until the kernel has taken that apart, which on a
+    /// busy machine is tens of milliseconds later (`packet_set_ring`, `net/packet/af_packet.c`).
+    ///
+    /// # Errors
+    /// `EBUSY` while a process maps the ring.
+    pub fn give_up_ring(&self) -> io::Result<()> {
+        let nothing = libc::tpacket_req {
+            tp_block_size: 0,
+            tp_block_nr: 0,
+            tp_frame_size: 0,
+            tp_frame_nr: 0,
+        };
+        option::set(&self.socket, SOL_PACKET, libc::PACKET_RX_RING, &nothing)
+    }
+
     /// Reads and resets the kernel's counters; see [`take_statistics`].
     pub fn take_statistics(&self) -> io::Result<PacketStatistics> {
         take_statistics(self.as_fd())

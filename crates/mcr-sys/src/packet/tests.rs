@@ -98,6 +98,35 @@ fn steering_gives_each_frame_to_the_member_of_its_core() {
     });
 }
 
+/// Though somebody else holds the socket still, as a dead process's io_uring does.
+#[test]
+fn who_gives_up_its_ring_leaves_its_place_to_the_last_member() {
+    in_own_namespace(|| {
+        let (old, other, new) = (bound(), bound(), bound());
+        let held = old.try_clone().unwrap();
+        let group = old.join_steering(None).unwrap();
+        for member in [&other, &new] {
+            member.join_steering(Some(group)).unwrap();
+        }
+        for member in [&old, &other, &new] {
+            member.set_filter(&loopback_port(4000)).unwrap();
+        }
+        let core = nix::sched::sched_getcpu().unwrap();
+        other.set_steering(&Program::steer_by_cpu(&[core, 5000])).unwrap();
+        pinned(core, || send(4000, 5));
+        old.give_up_ring().unwrap();
+        assert_eq!(old.take_statistics().unwrap().received, 5, "what it has counted stays");
+        drop(old);
+        send(4000, 7);
+        let received = |to: &PacketSocket| to.take_statistics().unwrap().received;
+        assert_eq!([received(&other), received(&new)], [0, 7]);
+        assert_eq!(take_statistics(held.as_fd()).unwrap().received, 0);
+        drop(held);
+        send(4000, 3);
+        assert_eq!([received(&other), received(&new)], [0, 3]);
+    });
+}
+
 /// The kernel computes what `mcr_core::steering` says, of both families.
 #[test]
 fn steering_by_hash_gives_each_destination_to_its_owner() {

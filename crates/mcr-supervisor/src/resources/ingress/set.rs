@@ -156,7 +156,11 @@ impl IngressSet {
         };
         let old = std::mem::replace(&mut member.socket, new);
         self.disordered |= !is_last;
-        // The dead worker's process held the only other descriptor, so this closes the socket.
+        // Refused only where the dead worker's ring is still mapped, and then it ends with that.
+        if let Err(error) = old.give_up_ring() {
+            let interface = &self.ring.key.interface;
+            debug!(%interface, worker = worker.0, "{interface}: a dead worker's ring: {error}");
+        }
         old.take_statistics().unwrap_or_default()
     }
 }
