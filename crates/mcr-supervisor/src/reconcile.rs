@@ -88,7 +88,8 @@ impl State {
         let disordered = self.holdings.ingresses.disordered_among(&were_down);
         for interface in interfaces.iter().filter(|i| gone.contains(&i.index)) {
             let name = &interface.name;
-            info!(target: INTERFACES, interface = %name, "interface {name}: another one of the same number");
+            let message = format!("interface {name}: another one of the same number");
+            info!(target: INTERFACES, interface = %name, "{message}");
         }
         self.tell_changes(&interfaces, Between { gone: &gone, were_down: &were_down });
         let lost = plan::lost(&Incidents { gone, disordered }, &self.held);
