@@ -40,7 +40,9 @@ impl From<Result<Answer, ErrorBody>> for Reply {
 /// A change on its way to the workers.
 #[derive(Debug)]
 pub(crate) struct Applying {
-    pub(crate) generation: u64,
+    /// What of the ledgers shows it, and from which number on.
+    pub(crate) shown_by: Header,
+    pub(crate) number: u64,
     pub(crate) ledgers: Vec<Arc<LedgerReader>>,
 }
 
@@ -64,7 +66,7 @@ impl Applying {
     }
 
     fn is_applied_now(&self) -> bool {
-        let generation = header(Header::Generation);
-        self.ledgers.iter().all(|ledger| ledger.load_acquire(generation) >= self.generation)
+        let word = header(self.shown_by);
+        self.ledgers.iter().all(|ledger| ledger.load_acquire(word) >= self.number)
     }
 }

@@ -92,6 +92,11 @@ impl Traces {
         self.end(|running| of.is_none_or(|of| running.wanted.of == *of))
     }
 
+    /// Of the orders as the workers are to have them.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// How many are on.
     pub(crate) fn len(&self) -> usize {
         self.running.len()

@@ -80,7 +80,11 @@ impl<'a> Session<'a> {
         if let Some(rule) = &trace.rule {
             session.outputs = session.outputs_of(rule)?;
         }
-        session.cursor = session.order()?.cursor;
+        let Tracing { cursor, applied, .. } = session.order()?;
+        session.cursor = cursor;
+        if !applied {
+            let _ = writeln!(io::stderr(), "mcrctl: not every worker traces yet");
+        }
         Ok(session)
     }
 

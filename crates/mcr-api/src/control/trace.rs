@@ -76,6 +76,8 @@ pub struct Tracing {
     pub cursor: Vec<TraceCursor>,
     /// When it ends at the latest, in seconds from now.
     pub seconds: u32,
+    /// Whether every live worker traces; `false` where the answer did not wait any longer.
+    pub applied: bool,
 }
 
 /// To `DisableTrace`.

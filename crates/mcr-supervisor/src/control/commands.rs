@@ -6,6 +6,7 @@ use mcr_api::control::{
 };
 use mcr_api::log::{Area, Level};
 use mcr_api::rule::RuleSpec;
+use mcr_core::ledger::Header;
 use mcr_core::rule::Rule;
 use mcr_core::rule_set::Refused;
 use tokio::sync::oneshot;
@@ -132,7 +133,8 @@ fn set_log_level(supervisor: &mut Supervisor, area: Option<&str>, level: Level) 
 /// What the workers have yet to reach.
 pub(crate) fn applying(supervisor: &Supervisor) -> Applying {
     Applying {
-        generation: supervisor.state.holdings.generation(),
+        shown_by: Header::Generation,
+        number: supervisor.state.holdings.generation(),
         ledgers: supervisor.workers.serving().cloned().collect(),
     }
 }

@@ -83,6 +83,7 @@ async fn respond(
             Ok(Answer::Added(added)) => added.applied = is_applied,
             Ok(Answer::Removed(removed)) => removed.applied = is_applied,
             Ok(Answer::Reloaded(reloaded)) => reloaded.applied = is_applied,
+            Ok(Answer::Tracing(tracing)) => tracing.applied = is_applied,
             _ => {}
         }
     }

@@ -9,8 +9,9 @@ use mcr_api::control::{
 };
 use mcr_api::limits::{MAX_TRACE_SECONDS, TRACE_SECONDS};
 use mcr_core::endpoint::InterfaceName;
+use mcr_core::ledger::Header;
 
-use super::Reply;
+use super::{Applying, Reply};
 use crate::state::State;
 use crate::supervisor::Supervisor;
 use crate::traces::{Of, Wanted, cursor, read};
@@ -40,7 +41,15 @@ pub(super) fn enable(supervisor: &mut Supervisor, order: TraceOrder) -> Reply {
         return Err(ErrorBody::new(ErrorCode::Limit, error)).into();
     }
     supervisor.carry_traces_out();
-    Ok(Answer::Tracing(Tracing { cursor, seconds })).into()
+    Reply {
+        result: Ok(Answer::Tracing(Tracing { cursor, seconds, applied: false })),
+        applying: Some(Applying {
+            shown_by: Header::Traces,
+            number: supervisor.traces.revision(),
+            ledgers: supervisor.workers.serving().cloned().collect(),
+        }),
+        subscription: None,
+    }
 }
 
 /// Ends traces.

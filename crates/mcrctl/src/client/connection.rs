@@ -64,9 +64,9 @@ impl Connection {
         Ok(response.result?)
     }
 
-    /// Like [`Connection::ask`], for a command that changes nothing: asks once more where the daemon
-    /// has closed the connection since the last answer, as it does with a client that is silent for
-    /// a minute, and as its end does.
+    /// Like [`Connection::ask`], for a command that changes nothing: asks once more where the
+    /// daemon has closed the connection since the last answer, as it does with a client that is
+    /// silent for a minute, and as its end does.
     pub(crate) fn read<T: DeserializeOwned>(
         &mut self,
         command: &Command,

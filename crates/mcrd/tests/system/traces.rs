@@ -58,7 +58,14 @@ fn send(relay: &Relay, count: u64) -> Result<()> {
 }
 
 fn enable(relay: &Relay, order: TraceOrder) -> Result<Vec<TraceCursor>> {
-    let tracing: Tracing = relay.daemon.ask(&Command::EnableTrace(order))?;
+    let tracing: Tracing = relay.daemon.ask(&Command::EnableTrace(order.clone()))?;
+    if !tracing.applied {
+        // A slow machine: the same once more answers when it is in force.
+        wait::until("every worker traces", SOON, || {
+            let again: Tracing = relay.daemon.ask(&Command::EnableTrace(order.clone()))?;
+            Ok(again.applied)
+        })?;
+    }
     Ok(tracing.cursor)
 }
 
