@@ -57,7 +57,7 @@ fn send(relay: &Relay, count: u64) -> Result<()> {
     on_core(relay.cores[0], || generator.flow(0, input(relay)).run()).map(drop)
 }
 
-fn enable(relay: &Relay, order: TraceOrder) -> Result<Vec<TraceCursor>> {
+fn enable(relay: &Relay, order: &TraceOrder) -> Result<Vec<TraceCursor>> {
     let tracing: Tracing = relay.daemon.ask(&Command::EnableTrace(order.clone()))?;
     if !tracing.applied {
         // A slow machine: the same once more answers when it is in force.
@@ -92,7 +92,7 @@ fn lives(variant: Variant) -> Result<()> {
         let outputs = [endpoint(output(relay, 1), "out0"), endpoint(output(relay, 2), "missing0")];
         let rule = relay.add(&rule(input(relay), "in0", &outputs))?.rule;
         let order = TraceOrder { datagrams: Some(TRACED), ..of_rule(rule) };
-        let cursor = enable(relay, order)?;
+        let cursor = enable(relay, &order)?;
         send(relay, SENT)?;
         let mut traces = Traces::default();
         wait::until("the trace ends by itself", SOON, || {
@@ -149,7 +149,7 @@ fn a_drop_is_its_rules(variant: Variant) -> Result<()> {
     Relay::run(variant, |relay| {
         let outputs = [endpoint(output(relay, 1), "out0")];
         let rule = relay.add_active(&rule(input(relay), "in0", &outputs))?.rule;
-        let cursor = enable(relay, of_rule(rule))?;
+        let cursor = enable(relay, &of_rule(rule))?;
         let source = SocketAddr::new(variant.family.source(0), 4000);
         let frame = FrameBuilder::udp(source, input(relay)).payload(&[1; 50]);
         let sender = RawSender::open(&relay.net.source, "src0")?;
@@ -173,7 +173,7 @@ fn what_no_rule_wants(variant: Variant) -> Result<()> {
     Relay::run(variant, |relay| {
         let of_interface =
             |name: &str| TraceOrder { interface: Some(name.into()), ..TraceOrder::default() };
-        ensure!(enable(relay, of_interface("in0")).is_err(), "nothing reads there");
+        ensure!(enable(relay, &of_interface("in0")).is_err(), "nothing reads there");
         let outputs = [endpoint(output(relay, 1), "out0")];
         relay.add_active(&rule(input(relay), "in0", &outputs))?;
         let source = SocketAddr::new(variant.family.source(0), 4000);
@@ -181,7 +181,7 @@ fn what_no_rule_wants(variant: Variant) -> Result<()> {
         let sender = RawSender::open(&relay.net.source, "src0")?;
         let frame = FrameBuilder::udp(source, stranger).payload(&[1; 50]).build();
         sender.send(&frame)?;
-        let cursor = enable(relay, of_interface("in0"))?;
+        let cursor = enable(relay, &of_interface("in0"))?;
         let mut seen = Vec::new();
         wait::until("the stranger is traced", SOON, || {
             sender.send(&frame)?;
@@ -209,7 +209,7 @@ fn samples(variant: Variant) -> Result<()> {
     Relay::run(variant, |relay| {
         let outputs = [endpoint(output(relay, 1), "out0")];
         let rule = relay.add_active(&rule(input(relay), "in0", &outputs))?.rule;
-        let cursor = enable(relay, TraceOrder { one_in: NonZeroU32::new(10), ..of_rule(rule) })?;
+        let cursor = enable(relay, &TraceOrder { one_in: NonZeroU32::new(10), ..of_rule(rule) })?;
         send(relay, 100)?;
         relay.settled(100)?;
         let lives = by_datagram(&read(relay, &cursor)?.events).len();
@@ -225,7 +225,7 @@ fn a_flood(variant: Variant) -> Result<()> {
     Relay::run(variant, |relay| {
         let outputs = [endpoint(output(relay, 1), "out0")];
         let rule = relay.add_active(&rule(input(relay), "in0", &outputs))?.rule;
-        let cursor = enable(relay, of_rule(rule))?;
+        let cursor = enable(relay, &of_rule(rule))?;
         send(relay, DATAGRAMS)?;
         relay.settled(DATAGRAMS)?;
         let traces = read(relay, &cursor)?;
@@ -242,7 +242,7 @@ fn outlives_a_worker(variant: Variant) -> Result<()> {
     let mut relay = Relay::start(variant, net, &[])?;
     let outputs = [endpoint(output(&relay, 1), "out0")];
     let rule = relay.add_active(&rule(input(&relay), "in0", &outputs))?.rule;
-    let cursor = enable(&relay, of_rule(rule))?;
+    let cursor = enable(&relay, &of_rule(rule))?;
     let pid = relay.workers()?.workers[0].pid.context("it runs")?;
     kill(Pid::from_raw(pid as i32), Signal::SIGKILL)?;
     wait::until("the next one runs", SOON, || {
