@@ -302,7 +302,7 @@ fn close_ingress(id: IngressId, plane: &mut DataPlane, mechanism: &mut impl Mech
         return;
     };
     let ingress = plane.ingresses.swap_remove(index);
-    ingress.count_statistics(&plane.counters);
+    ingress.count_end(&plane.counters);
     mechanism.unwatch(ingress.token);
     plane.counters.close(ingress.record);
 }

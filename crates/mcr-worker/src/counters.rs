@@ -29,6 +29,10 @@ impl Counters {
         self.0[word].store(value, Ordering::Relaxed);
     }
 
+    pub(crate) fn value(&self, word: usize) -> u64 {
+        self.0[word].load(Ordering::Relaxed)
+    }
+
     pub(crate) fn core(&self, counter: CoreCounter, n: u64) {
         self.add(ledger::core(counter), n);
     }

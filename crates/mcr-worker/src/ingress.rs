@@ -62,6 +62,16 @@ impl Ingress {
         }
     }
 
+    /// Closes its account: what the kernel has received and nobody will read is dropped with the
+    /// ring. By the numbers, because a frame counts before its slot shows it.
+    pub(crate) fn count_end(&self, counters: &Counters) {
+        self.count_statistics(counters);
+        let count = |counter| counters.value(self.record.of_ring(counter));
+        let ended = count(RingCounter::FramesRead) + count(RingCounter::KernelDrops);
+        let unread = count(RingCounter::Received).saturating_sub(ended);
+        counters.add(self.record.of_ring(RingCounter::KernelDrops), unread);
+    }
+
     /// Takes over what the kernel counted since the last time.
     pub(crate) fn count_statistics(&self, counters: &Counters) {
         // The only error is that of a closed socket, and this one is open.

@@ -2,12 +2,15 @@
 //! to, and that it takes nothing from the heap.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 
+use mcr_api::worker::TraceOrder;
 use mcr_core::ids::{EgressId, IfIndex, IngressId, OutputSlot, RuleId, RuleSlot, WorkerId};
 use mcr_core::interfaces::LinkLayer;
-use mcr_core::ledger::{self, OutputCounter};
+use mcr_core::ledger::{self, Header, OutputCounter, RingCounter};
 use mcr_core::route::{Route, RouteKey, RouteOutput, Via};
+use mcr_core::trace::Subject;
 use mcr_core::verdict::EgressError;
 use mcr_lab::namespace::Namespace;
 use mcr_lab::user_namespace::require_namespaces;
@@ -114,6 +117,24 @@ impl Bench {
         routes.insert(route, egresses, counters);
     }
 
+    fn trace_everything(&mut self) {
+        let ifindex = nix::net::if_::if_nametoindex("lo").unwrap();
+        let subjects = [
+            Subject::Rule(RuleId(1)),
+            Subject::Rule(RuleId(2)),
+            Subject::Unmatched(IfIndex(ifindex)),
+        ];
+        let order = |(place, subject)| TraceOrder {
+            id: place as u64,
+            place,
+            subject,
+            one_in: NonZeroU32::MIN,
+            datagrams: u64::MAX,
+        };
+        let orders = (0..).zip(subjects).map(order).collect();
+        self.plane.tracer.set(1, orders, &self.plane.counters);
+    }
+
     fn core(&self, counter: CoreCounter) -> u64 {
         self.ledger.load(ledger::core(counter))
     }
@@ -150,6 +171,9 @@ fn relays_without_allocating(mut mechanism: impl Mechanism) {
     let mut bench = Bench::new();
     for round in 1..=3 {
         let sent = round * send_all_kinds();
+        if round == 3 {
+            bench.trace_everything();
+        }
         let before = allocations();
         while bench.plane.turn(0, &mut mechanism, &bench.log) {}
         assert_eq!(allocations(), before, "round {round}");
@@ -166,6 +190,26 @@ fn relays_without_allocating(mut mechanism: impl Mechanism) {
         assert_eq!(bench.ledger.load(of_narrow), narrow);
         assert_eq!(bench.received() as u64, 2 * 40 + 80);
     }
+    // In the last round, of each datagram: received, decided, and of each copy: handed, ended.
+    let events = bench.ledger.load(ledger::header(Header::TraceEvents));
+    assert_eq!(events, 40 * (2 + 3 * 2) + 80 * (2 + 2) + 20 * 2);
+}
+
+/// A ring that is closed with frames in it, as where its interface is gone.
+#[test]
+fn what_is_left_in_a_ring_is_dropped_with_it() {
+    in_own_namespace(|| {
+        let mut bench = Bench::new();
+        let mut mechanism = Poll::new();
+        send_all_kinds();
+        while bench.plane.turn(0, &mut mechanism, &bench.log) {}
+        send_all_kinds();
+        bench.plane.ingresses[0].count_end(&bench.plane.counters);
+        let ring = |counter| bench.ledger.load(ledger::Record::ring(0).of_ring(counter));
+        let [received, read, dropped] =
+            [RingCounter::Received, RingCounter::FramesRead, RingCounter::KernelDrops].map(ring);
+        assert_eq!((received, read, dropped), (2 * 104, 104, 104));
+    });
 }
 
 /// Runs `body` in a namespace of its own, or says SKIP where namespaces are refused.
