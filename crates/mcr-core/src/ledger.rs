@@ -9,6 +9,8 @@
 
 pub mod seqlock;
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use crate::ids::{OutputSlot, RuleSlot};
 use crate::limits;
 use crate::route::{Position, StateHash};
@@ -189,6 +191,22 @@ pub fn position(mut load: impl FnMut(usize) -> u64) -> Position {
     let generation = load(header(Header::Generation));
     let hash = StateHash(load(header(Header::Hash)));
     Position { generation, hash }
+}
+
+/// An address as two words, the high half first: IPv6's, and IPv4's mapped into it (RFC 4291,
+/// section 2.5.5.2).
+pub fn address_words(address: IpAddr) -> [u64; 2] {
+    let address = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    let bits = address.to_bits();
+    [(bits >> 64) as u64, bits as u64]
+}
+
+/// The address that two words are; what is mapped is IPv4 again.
+pub fn address([high, low]: [u64; 2]) -> IpAddr {
+    Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).to_canonical()
 }
 
 /// A record of counters with a tag.

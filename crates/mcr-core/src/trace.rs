@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::ids::{IfIndex, RuleId};
+use crate::ledger;
 use crate::verdict::{DropReason, EgressError};
 
 /// Bytes kept of a frame: the headers, with room for IP options or extension headers, and the
@@ -112,7 +113,7 @@ const SENT: u8 = 5;
 const FAILED: u8 = 6;
 
 /// Where an address is that there is not.
-const NO_ADDRESS: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
+const NO_ADDRESS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 /// The first word of the head.
 const HEAD_WORD: usize = 10;
@@ -129,8 +130,9 @@ impl Event {
             Step::Sent { output } => (SENT, 0, 0, output),
             Step::Failed { output, error, errno } => (FAILED, error.index() as u8, errno, output),
         };
-        let [(source, source_port), (destination, destination_port)] =
-            [self.source, self.destination].map(flat);
+        let port = |end: Option<SocketAddr>| end.map_or(0, |end| u64::from(end.port()));
+        let address =
+            |end: Option<SocketAddr>| ledger::address_words(end.map_or(NO_ADDRESS, |end| end.ip()));
         let mut words = [0; EVENT_WORDS];
         words[0] = self.at_ns;
         words[1] = self.datagram;
@@ -140,11 +142,10 @@ impl Event {
             | u64::from(detail) << 40
             | u64::from(errno) << 48;
         words[4] = u64::from(output) | u64::from(self.len) << 32;
-        words[5] = u64::from(source_port)
-            | u64::from(destination_port) << 16
-            | u64::from(self.head.len) << 32;
-        [words[6], words[7]] = halves(source);
-        [words[8], words[9]] = halves(destination);
+        words[5] =
+            port(self.source) | port(self.destination) << 16 | u64::from(self.head.len) << 32;
+        [words[6], words[7]] = address(self.source);
+        [words[8], words[9]] = address(self.destination);
         let (head, _) = self.head.bytes.as_chunks();
         for (word, bytes) in words[HEAD_WORD..].iter_mut().zip(head) {
             *word = u64::from_le_bytes(*bytes);
@@ -179,31 +180,17 @@ impl Event {
             rule: (words[2] != 0).then_some(RuleId(words[2])),
             ifindex: IfIndex(words[3] as u32),
             step,
-            source: address([words[6], words[7]], words[5] as u16),
-            destination: address([words[8], words[9]], (words[5] >> 16) as u16),
+            source: end([words[6], words[7]], words[5] as u16),
+            destination: end([words[8], words[9]], (words[5] >> 16) as u16),
             len: (words[4] >> 32) as u32,
             head: (usize::from(len) <= HEAD_BYTES).then_some(Head { bytes, len })?,
         })
     }
 }
 
-/// An address as IPv6 has it, and a port.
-fn flat(address: Option<SocketAddr>) -> (Ipv6Addr, u16) {
-    match address.map(|address| (address.ip(), address.port())) {
-        None => (NO_ADDRESS, 0),
-        Some((IpAddr::V4(address), port)) => (address.to_ipv6_mapped(), port),
-        Some((IpAddr::V6(address), port)) => (address, port),
-    }
-}
-
-fn halves(address: Ipv6Addr) -> [u64; 2] {
-    let bits = address.to_bits();
-    [(bits >> 64) as u64, bits as u64]
-}
-
-fn address([high, low]: [u64; 2], port: u16) -> Option<SocketAddr> {
-    let address = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));
-    (address != NO_ADDRESS).then(|| SocketAddr::new(address.to_canonical(), port))
+fn end(address: [u64; 2], port: u16) -> Option<SocketAddr> {
+    let address = ledger::address(address);
+    (address != NO_ADDRESS).then(|| SocketAddr::new(address, port))
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use mcr_api::control::{About, Event, EventKind};
 use mcr_core::endpoint::InterfaceName;
 use mcr_core::ids::{RuleId, WorkerId};
 use mcr_core::rule::Rule;
+use mcr_sys::process::realtime_ns;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 
 use crate::limits;
@@ -54,12 +54,6 @@ pub(crate) struct Subscription {
 #[error("{} clients are subscribed to events, and no more may be", limits::SUBSCRIBERS)]
 pub(crate) struct TooManySubscribers;
 
-/// Nanoseconds since 1970, UTC.
-pub(crate) fn now_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |since| since.as_nanos() as u64)
-}
-
 /// What an event of a rule is about.
 pub(crate) fn rule(id: RuleId, rule: &Rule) -> About {
     let name = rule.name.as_ref().map(|name| name.as_str().to_owned());
@@ -89,7 +83,7 @@ impl News {
     pub(crate) fn tell(&self, kind: EventKind, about: About, message: impl Display) {
         let mut told = self.0.borrow_mut();
         told.latest += 1;
-        let event = Event::new(told.latest, now_ns(), kind, about, message.to_string());
+        let event = Event::new(told.latest, realtime_ns(), kind, about, message.to_string());
         let item = Arc::new(Item { event, line: OnceLock::new() });
         if told.recent.len() == limits::EVENTS_KEPT {
             told.recent.pop_front();
@@ -152,7 +146,7 @@ impl Subscription {
     fn tell_missed(&mut self, count: u64, lines: &mut Vec<u8>) {
         if count > 0 {
             self.reached += count;
-            lines.extend(Event::missed(self.reached, now_ns(), count).to_line());
+            lines.extend(Event::missed(self.reached, realtime_ns(), count).to_line());
         }
     }
 }

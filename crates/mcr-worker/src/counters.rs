@@ -1,7 +1,7 @@
 //! The worker's pen in the ledger. It is the only writer, so counting is a load and a store
 //! without any lock prefix.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use mcr_core::ledger::{self, CoreCounter, Header, LastSeen, Record, seqlock};
@@ -60,14 +60,10 @@ impl Counters {
     pub(crate) fn last_seen(&self, rule: Record, at_ns: u64, source: SocketAddr) {
         let word = |note| rule.of_last_seen(note);
         self.set(word(LastSeen::At), at_ns);
-        let address = match source.ip() {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
-        let address = address.to_bits();
+        let [high, low] = ledger::address_words(source.ip());
         let notes = [
-            (word(LastSeen::SourceHigh), (address >> 64) as u64),
-            (word(LastSeen::SourceLow), address as u64),
+            (word(LastSeen::SourceHigh), high),
+            (word(LastSeen::SourceLow), low),
             (word(LastSeen::SourcePort), source.port().into()),
         ];
         if notes.iter().all(|(word, value)| self.0[*word].load(Ordering::Relaxed) == *value) {

@@ -7,13 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use mcr_api::log::{Area, Entry, Format, Level, Levels};
+use mcr_sys::process::realtime_ns;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use super::causes::{Causes, Repeated};
 use super::journal::{self, Journal};
 use super::record::Record;
 use crate::limits;
-use crate::news::now_ns;
 
 /// Takes records, as many as the log's rates allow, and never blocks.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Printer {
     /// Prints a record, now or with others of its cause.
     pub(super) fn print(&self, record: &Record) {
         if self.causes().admit(record, Instant::now()) {
-            self.print_allowed(&record.entry(now_ns()));
+            self.print_allowed(&record.entry(realtime_ns()));
         }
     }
 
@@ -77,7 +77,7 @@ impl Printer {
     pub(super) fn settle(&self, everything: bool) {
         let told = self.causes().settle(Instant::now(), everything);
         for Repeated { record, times, within } in told {
-            let mut entry = record.entry(now_ns());
+            let mut entry = record.entry(realtime_ns());
             let seconds = within.as_secs_f64().round();
             let how_often = if times == 1 { "once".into() } else { format!("{times} times") };
             // Writing into a text never fails.
@@ -89,7 +89,7 @@ impl Printer {
 
     /// Prints what the operator must find in the log, whatever the rates and levels.
     pub(super) fn print_always(&self, message: &str) {
-        let entry = Entry::new(now_ns(), Level::Info, Area::Supervisor, message.into());
+        let entry = Entry::new(realtime_ns(), Level::Info, Area::Supervisor, message.into());
         match self.output {
             Output::Text => self.write(format!("mcrd: {message}\n").as_bytes()),
             Output::Json | Output::Journal => self.write(&self.line(&entry)),

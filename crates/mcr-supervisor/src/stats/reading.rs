@@ -1,12 +1,12 @@
 //! Reads counters from a ledger, which its worker writes at the same time.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use mcr_api::control::CoreStats;
 use mcr_core::ids::IngressId;
 use mcr_core::ledger::{CoreCounter, LastSeen, OutputCounter, Record, RingCounter, RuleCounter};
-use mcr_core::ledger::{batch_sizes, core, dropped, egress_error, seqlock};
+use mcr_core::ledger::{address, batch_sizes, core, dropped, egress_error, seqlock};
 use mcr_core::rule_set::DeclaredRule;
 use mcr_core::verdict::{DropReason, EgressError};
 use mcr_sys::ledger::LedgerReader;
@@ -185,9 +185,8 @@ fn last_seen(ledger: &LedgerReader, record: Record) -> Option<Seen> {
     let sequence = record.of_last_seen(LastSeen::Sequence);
     let source = seqlock::read(sequence, &mut load, |load| {
         let note = |note| load(record.of_last_seen(note));
-        let high = u128::from(note(LastSeen::SourceHigh)) << 64;
-        let address = Ipv6Addr::from_bits(high | u128::from(note(LastSeen::SourceLow)));
-        SocketAddr::new(address.to_canonical(), note(LastSeen::SourcePort) as u16)
+        let address = address([note(LastSeen::SourceHigh), note(LastSeen::SourceLow)]);
+        SocketAddr::new(address, note(LastSeen::SourcePort) as u16)
     });
     (at > 0).then(|| Seen { at, source: source.map(|(_, source)| source) })
 }
