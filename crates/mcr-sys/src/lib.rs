@@ -42,5 +42,6 @@ mod test_namespace;
 pub mod tx_ring;
 pub mod udp;
 pub mod uring;
+mod watches;
 
 pub use error::SetupError;

@@ -55,6 +55,11 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(hard)
 }
 
+/// How many descriptors this process may have open, as it is now (`RLIMIT_NOFILE`).
+pub fn descriptor_limit() -> io::Result<u64> {
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
+}
+
 /// Sets how many descriptors another process may have open, up to what it could allow itself;
 /// returns how many it could have until now.
 #[cfg(feature = "lab")]

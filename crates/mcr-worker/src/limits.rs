@@ -53,3 +53,7 @@ pub(crate) const DESCRIPTORS_IN_A_COMMAND: usize = 1;
 /// Turns of the loop, each of a full batch a ring, that a stopping worker takes to finish what is
 /// in its rings, of which two empty any; then it stops however fast frames come.
 pub(crate) const LAST_TURNS: usize = 32;
+
+/// Egress sockets that a worker may hold: all that there can be at once, and while one set replaces
+/// another, both.
+pub(crate) const EGRESS_SOCKETS: usize = 2 * mcr_core::limits::EGRESSES;

@@ -21,6 +21,7 @@ use mcr_sys::uring::Uring;
 use crate::commands::Commands;
 use crate::counters::Counters;
 use crate::data_plane::DataPlane;
+use crate::limits;
 use crate::log::{About, Log};
 use crate::mechanism::Mechanism;
 use crate::worker::{End, Worker};
@@ -111,8 +112,8 @@ fn inherit(number: i32, what: &'static str) -> Result<OwnedFd, Error> {
 fn resolve(io: Io, log: &Log) -> Result<Option<Uring>, Error> {
     match io {
         Io::Poll => Ok(None),
-        Io::Uring => Ok(Some(Uring::new()?)),
-        Io::Auto => Ok(Uring::new()
+        Io::Uring => Ok(Some(Uring::new(limits::EGRESS_SOCKETS)?)),
+        Io::Auto => Ok(Uring::new(limits::EGRESS_SOCKETS)
             .inspect_err(|error| {
                 let message = || format!("{error}: using poll instead");
                 log.write(Level::Warn, Area::Start, About::Worker, message);
