@@ -17,6 +17,8 @@ pub mod device;
 mod error;
 pub mod exclusion;
 pub mod filter;
+#[cfg(any(test, feature = "faults"))]
+pub mod forbidden;
 pub mod gather;
 pub mod icmp;
 pub mod ledger;
@@ -33,6 +35,7 @@ pub mod poll;
 pub mod process;
 pub mod reservation;
 pub mod ring;
+pub mod sandbox;
 pub mod send;
 pub mod seqpacket;
 pub mod sockaddr;

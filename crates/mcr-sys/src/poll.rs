@@ -106,6 +106,18 @@ impl Poll {
         self.watches.fired(token)
     }
 
+    /// Tries what a sandbox forbids.
+    ///
+    /// # Errors
+    /// What it was refused with; `Unsupported` where it takes a ring.
+    #[cfg(feature = "faults")]
+    pub fn attempt(&mut self, act: crate::forbidden::Act) -> io::Result<()> {
+        if act.is_of_ring() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        act.attempt()
+    }
+
     /// System calls made since this was last asked.
     pub fn take_system_calls(&mut self) -> u64 {
         std::mem::take(&mut self.system_calls)

@@ -150,6 +150,20 @@ pub fn adopt_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Closes the descriptors that this process was started with from a number on: whoever started it
+/// may have had more open than it meant to hand down. What was opened since, and what was adopted,
+/// stays.
+pub fn close_inherited_from(first: RawFd) -> io::Result<()> {
+    let open = std::fs::read_dir("/proc/self/fd")?;
+    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    for number in numbers.filter(|number| *number >= first).collect::<Vec<RawFd>>() {
+        if let Ok(inherited) = adopt_descriptor(number) {
+            drop(inherited);
+        }
+    }
+    Ok(())
+}
+
 /// Ignores SIGINT and SIGTERM: for a process whose end another one decides.
 pub fn ignore_termination_signals() -> io::Result<()> {
     for number in [Signal::SIGINT, Signal::SIGTERM] {

@@ -114,6 +114,35 @@ impl Uring {
         std::mem::take(&mut self.system_calls)
     }
 
+    /// Tries what a sandbox forbids; where it is the ring's to do, has the ring do it.
+    ///
+    /// # Errors
+    /// What it was refused with.
+    #[cfg(any(test, feature = "faults"))]
+    pub fn attempt(&mut self, act: crate::forbidden::Act) -> io::Result<()> {
+        use crate::forbidden::Act;
+        use io_uring::types::Fd;
+        let entry = match act {
+            Act::UringRegister => return self.ring.submitter().unregister_files(),
+            Act::UringOpen => {
+                let path = c"/etc/passwd".as_ptr();
+                opcode::OpenAt::new(Fd(libc::AT_FDCWD), path).flags(libc::O_RDONLY).build()
+            }
+            Act::UringSocket => opcode::Socket::new(libc::AF_INET, libc::SOCK_DGRAM, 0).build(),
+            Act::UringSendElsewhere => {
+                opcode::Send::new(Fd(libc::STDERR_FILENO), std::ptr::null(), 0).build()
+            }
+            other => return other.attempt(),
+        };
+        // SAFETY: what it points to is static, or nothing.
+        unsafe { self.push(&entry) };
+        self.enter(1);
+        match self.ring.completion().next().map_or(0, |entry| entry.result()) {
+            refused @ ..0 => Err(io::Error::from_raw_os_error(-refused)),
+            _ => Ok(()),
+        }
+    }
+
     fn push_chunk(&mut self) {
         let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32;
         for index in 0..self.chunk.sockets().len() {

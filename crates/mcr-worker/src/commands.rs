@@ -71,6 +71,8 @@ impl Commands {
         mechanism: &mut impl Mechanism,
         log: &Log,
     ) -> Next {
+        #[cfg(feature = "faults")]
+        crate::faults::attempt_ordered(mechanism, log);
         let mut next = self.sweep(plane, mechanism);
         let mut system_calls = 0;
         let until = monotonic_ns() + limits::COMMANDS_FOR.as_nanos() as u64;

@@ -40,6 +40,10 @@ pub(crate) trait Mechanism {
 
     /// System calls made since this was last asked.
     fn take_system_calls(&mut self) -> u64;
+
+    /// Tries what a sandbox forbids.
+    #[cfg(feature = "faults")]
+    fn attempt(&mut self, act: mcr_sys::forbidden::Act) -> io::Result<()>;
 }
 
 macro_rules! mechanism {
@@ -80,6 +84,11 @@ macro_rules! mechanism {
 
             fn take_system_calls(&mut self) -> u64 {
                 Self::take_system_calls(self)
+            }
+
+            #[cfg(feature = "faults")]
+            fn attempt(&mut self, act: mcr_sys::forbidden::Act) -> io::Result<()> {
+                Self::attempt(self, act)
             }
         }
     };
