@@ -81,7 +81,7 @@ pub fn confine(confinement: &Confinement) -> Result<Lacks, SetupError> {
     limit(Resource::RLIMIT_NOFILE, confinement.descriptors)?;
     // The two below ask for it of whoever has no capability.
     step("giving up new privileges", nix::sys::prctl::set_no_new_privs())?;
-    // No file, no TCP, no abstract socket and no signal outside: should a call below let one through.
+    // No file, TCP, abstract socket or signal outside, should the last step let one through.
     let landlock = deny_files().doing(|| "denying all files by Landlock")?;
     // Last, for it forbids all of the above.
     filter::load(&confinement.calls).doing(|| "filtering system calls")?;

@@ -5,8 +5,8 @@
 //! when a function here returns, and so the borrow checker alone keeps what the kernel reads alive.
 //!
 //! seccomp does not see what a ring is asked to do. So this one is restricted before it begins
-//! (`io_uring_register(2)`, `IORING_REGISTER_RESTRICTIONS`): it sends messages by the sockets at its
-//! places, and refuses everything else, until its end.
+//! (`IORING_REGISTER_RESTRICTIONS`, `io_uring_register(2)`): it sends messages by the sockets at
+//! its places, and refuses everything else, until its end.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -250,5 +250,31 @@ fn likely_cause(error: &io::Error) -> Option<&'static str> {
         libc::ENOMEM => Some("raise the locked-memory limit (ulimit -l)"),
         libc::EMFILE => Some("too many open files: raise the limit (ulimit -n)"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::forbidden::Act;
+
+    #[test]
+    fn the_ring_does_nothing_but_send_by_what_is_at_its_places() {
+        let Ok(mut uring) = Uring::new(2) else {
+            println!("SKIP: io_uring is refused here");
+            return;
+        };
+        for act in [Act::UringOpen, Act::UringSocket, Act::UringSendElsewhere, Act::UringRegister] {
+            let refused = uring.attempt(act).unwrap_err();
+            assert_eq!(refused.raw_os_error(), Some(libc::EACCES), "{act}: {refused}");
+        }
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        uring.admit(1, socket.as_fd()).unwrap();
+        uring.dismiss(1);
+        let beyond = uring.admit(2, socket.as_fd()).unwrap_err();
+        assert_eq!(beyond.raw_os_error(), Some(libc::EINVAL));
     }
 }

@@ -29,6 +29,7 @@ mod network;
 mod outage;
 mod reload;
 mod rules;
+mod sandbox;
 mod service_manager;
 mod startup;
 mod statistics;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
     suite = events::trials(suite);
     suite = logging::trials(suite);
     suite = rules::trials(suite);
+    suite = sandbox::trials(suite);
     suite = startup::trials(suite);
     suite = statistics::trials(suite);
     suite = top::trials(suite);
