@@ -107,6 +107,7 @@ fn refusal(code: ErrorCode) -> ExitCode {
         | ErrorCode::Cycle
         | ErrorCode::Limit
         | ErrorCode::NotFound => ExitCode::DataErr,
+        ErrorCode::Forbidden => ExitCode::NoPerm,
         ErrorCode::Busy => ExitCode::TempFail,
         ErrorCode::Internal => ExitCode::Software,
     }
