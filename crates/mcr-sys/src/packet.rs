@@ -162,9 +162,9 @@ impl PacketSocket {
     }
 
     /// Gives up the ring, and with it the place in the steering group: that is the last member's
-    /// now, and this socket is the last one. Closing it would do, but only once nobody else holds
-    /// it, and a dead process's io_uring does until the kernel has taken that apart, which on a
-    /// busy machine is tens of milliseconds later (`packet_set_ring`, `net/packet/af_packet.c`).
+    /// now, and this socket is the last one. Closing it would do, too, but only once nobody else
+    /// holds it, and what it counted up to that moment could not be read any more
+    /// (`packet_set_ring`, `net/packet/af_packet.c`).
     ///
     /// # Errors
     /// `EBUSY` while a process maps the ring.

@@ -98,7 +98,7 @@ fn steering_gives_each_frame_to_the_member_of_its_core() {
     });
 }
 
-/// Though somebody else holds the socket still, as a dead process's io_uring does.
+/// Though somebody else holds the socket still.
 #[test]
 fn who_gives_up_its_ring_leaves_its_place_to_the_last_member() {
     in_own_namespace(|| {
