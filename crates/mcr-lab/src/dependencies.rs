@@ -11,6 +11,9 @@ use anyhow::{Result, bail};
 use graph::{PROGRAMS, Used};
 use notes::Notes;
 
+/// The notes' file, from the root of the tree.
+const FILE: &str = "supply-chain/audits.toml";
+
 /// Prints figures, and fails where a note is missing or stale.
 ///
 /// # Errors
@@ -27,7 +30,7 @@ pub fn run() -> Result<()> {
     }
     let faults = Notes::read(&path())?.faults(&used);
     if !faults.is_empty() {
-        bail!("{}:\n  {}", path().display(), faults.join("\n  "));
+        bail!("{FILE}:\n  {}", faults.join("\n  "));
     }
     println!("each crate with unsafe code has its note");
     Ok(())
@@ -42,7 +45,7 @@ pub fn faults() -> Result<Vec<String>> {
 }
 
 fn path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../supply-chain/audits.toml")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(FILE)
 }
 
 fn figures(used: &[Used]) -> String {

@@ -131,7 +131,8 @@ mod tests {
             #![forbid(unsafe_code)]
             // unsafe { }
             /* unsafe /* unsafe */ unsafe */
-            const A: &str = \"unsafe { }\"; const B: &str = r#\"\" unsafe {} \"#; const C: char = '\"';
+            const A: &str = \"unsafe { }\"; const B: char = '\"';
+            const C: &str = r#\"\" unsafe {} \"#;
         ";
         assert_eq!(Count::of(source), Some(Count::default()));
         assert_eq!(Count::of("unsafe {"), None);

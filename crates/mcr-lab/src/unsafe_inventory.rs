@@ -12,9 +12,10 @@ use crate::unsafe_code::{Count, sources};
 
 /// The head of the file.
 const HEAD: &str = "\
-# The unsafe code of mcr-sys, by module, tests included; no other crate of ours has any. `holds` says
-# by what it is sound. The counts are those of the code: `cargo run -p mcr-lab -- document` makes them
-# anew, keeps what `holds` says, and a test fails where they are stale or `holds` is missing.
+# The unsafe code of mcr-sys, by module, tests included; no other crate of ours has any. `holds`
+# says by what it is sound. The counts are those of the code: `cargo run -p mcr-lab -- document`
+# makes them anew, keeps what `holds` says, and a test fails where they are stale or `holds` is
+# missing.
 ";
 
 /// A module's entry.

@@ -63,7 +63,7 @@ fn tree(programs: &[&str], edges: &str) -> Result<BTreeSet<(String, String)>> {
         .collect()
 }
 
-/// Where the sources of each crate are, without its examples, tests and benchmarks.
+/// The folder of each crate's library, which others link: not its tests, nor its build script.
 fn sources() -> Result<BTreeMap<(String, String), PathBuf>> {
     let mut found = BTreeMap::new();
     for target in TARGETS {
@@ -73,12 +73,21 @@ fn sources() -> Result<BTreeMap<(String, String), PathBuf>> {
             serde_json::from_str(&answer).context("the answer of cargo metadata")?;
         for package in answer["packages"].as_array().context("packages")? {
             let text = |key: &str| package[key].as_str().context("a package's members");
-            let mut folder = PathBuf::from(text("manifest_path")?);
-            folder.set_file_name("src");
+            let Some(mut folder) = library(package) else { continue };
+            folder.pop();
             found.insert((text("name")?.to_owned(), text("version")?.to_owned()), folder);
         }
     }
     Ok(found)
+}
+
+/// The root of a package's library.
+fn library(package: &Value) -> Option<PathBuf> {
+    let kinds = |target: &Value| target["kind"].as_array().cloned().unwrap_or_default();
+    let is_library = |kind: &Value| matches!(kind.as_str(), Some("lib" | "rlib" | "proc-macro"));
+    let mut targets = package["targets"].as_array()?.iter();
+    let target = targets.find(|target| kinds(target).iter().any(is_library))?;
+    target["src_path"].as_str().map(PathBuf::from)
 }
 
 fn cargo(arguments: &[&str]) -> Result<String> {

@@ -58,8 +58,8 @@ impl Notes {
         }
         Some(match notes.last() {
             Some(latest) => format!(
-                "{name} {version}: the note is about {}: see what changed in its unsafe code since, \
-                 mend the note, and set its version",
+                "{name} {version}: the note is about {}: see what changed in its unsafe code \
+                 since, mend the note, and set its version",
                 latest.version
             ),
             None => format!(
