@@ -69,7 +69,8 @@ pub fn renewed() -> Result<String> {
     let folder = mcr_sys().join("src");
     for source in sources(&folder)? {
         let text = fs::read_to_string(&source)?;
-        let count = Count::of(&text).with_context(|| format!("{}", source.display()))?;
+        let count = Count::of(&text)
+            .with_context(|| format!("{}: not of Rust's tokens", source.display()))?;
         if !count.is_zero() {
             let name = source.strip_prefix(&folder)?.with_extension("");
             let name = name.to_string_lossy().into_owned();
