@@ -1,6 +1,5 @@
 //! Trace events in a ledger, which a worker that was taken over may fill as it likes.
 
-use mcr_core::ledger::seqlock;
 use mcr_core::trace::{EVENT_WORDS, Event, HEAD_BYTES};
 
 /// Reads the bytes as words of events: what is one is written as it would be read.
@@ -15,8 +14,5 @@ pub fn trace_event(data: &[u8]) {
             let again = Event::from_words(&written).expect("it was just written");
             assert_eq!(again.to_words(), written);
         }
-    }
-    if let Some(first) = words.first() {
-        assert_ne!(seqlock::next_number(*first), *first);
     }
 }
