@@ -73,13 +73,14 @@ impl Source<'_> {
         let oldest = written.saturating_sub(TRACE_EVENTS as u64);
         let from = from.unwrap_or(oldest).min(written);
         let first = from.max(oldest);
-        *missed += first - from;
-        let end = written.min(first + limits::TRACE_EVENTS_AT_ONCE);
+        // What a worker wrote of its own number may be anything.
+        *missed = missed.saturating_add(first - from);
+        let end = written.min(first.saturating_add(limits::TRACE_EVENTS_AT_ONCE));
         for number in first..end {
             match self.at(number) {
                 Some(event) => show(&event),
                 // Overwritten meanwhile.
-                None => *missed += 1,
+                None => *missed = missed.saturating_add(1),
             }
         }
         end
@@ -130,4 +131,30 @@ fn step(step: Step) -> TraceStep {
 fn hexadecimal(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).expect("four bits are a digit");
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::sync::atomic::Ordering;
+
+    use mcr_core::ledger::WORDS;
+    use mcr_sys::ledger::{LedgerMemory, LedgerWriter};
+
+    use super::*;
+
+    #[test]
+    fn a_worker_that_lies_of_its_events_is_read_all_the_same() {
+        let memory = LedgerMemory::create("test", WORDS).unwrap();
+        let writer = LedgerWriter::map(memory.as_fd(), WORDS).unwrap();
+        writer[header(Header::TraceEvents)].store(u64::MAX, Ordering::Release);
+        let ledger = LedgerReader::map(memory.as_fd(), WORDS).unwrap();
+        let source = |worker| Source { worker: WorkerId(worker), incarnation: 1, ledger: &ledger };
+        let from_the_first = [0, 1].map(|worker| source(worker).cursor(0));
+        let sources = [0, 1].map(source).into_iter();
+        let traces = read(sources, &from_the_first, None, &Interfaces::default());
+        assert!(traces.events.is_empty());
+        assert_eq!(traces.missed, u64::MAX);
+        assert!(traces.cursor.iter().all(|cursor| cursor.next == u64::MAX));
+    }
 }

@@ -21,6 +21,10 @@ const NANOSECONDS: u8 = 9;
 /// No limit of its own: what is kept of a frame, the events say.
 const SNAP_LENGTH: u32 = 0;
 
+/// Bytes of an option's text at most: its length is a word of 16 bits, and a longer one would make
+/// the rest of the file unreadable. The verdict of a rule with very many outputs may be longer.
+const COMMENT_BYTES: usize = u16::MAX as usize;
+
 /// Writes the file.
 pub(crate) struct Capture<W: Write> {
     writer: PcapNgWriter<W>,
@@ -43,7 +47,7 @@ impl<W: Write> Capture<W> {
             timestamp: Duration::from_nanos(life.began_ns()),
             original_len: first.length,
             data: bytes(&first.head).into(),
-            options: vec![EnhancedPacketOption::Comment(comment.into())],
+            options: vec![EnhancedPacketOption::Comment(cut(comment).into())],
         })?;
         Ok(())
     }
@@ -70,6 +74,16 @@ impl<W: Write> Capture<W> {
         self.interfaces.insert(key, number);
         Ok(number)
     }
+}
+
+/// As much of a comment as an option takes; what is cut ends in `…`.
+fn cut(mut comment: String) -> String {
+    if comment.len() > COMMENT_BYTES {
+        let keep = comment.floor_char_boundary(COMMENT_BYTES - '…'.len_utf8());
+        comment.truncate(keep);
+        comment.push('…');
+    }
+    comment
 }
 
 /// What the hexadecimal digits stand for, up to what are none.
@@ -129,6 +143,28 @@ mod tests {
         assert_eq!(names, [(DataLink::ETHERNET, name("eth0")), (DataLink::RAW, name("wg0"))]);
         let ten = 36_000_000_000_000;
         assert_eq!(packets, [(0, ten), (1, ten + 5), (0, ten + 9)]);
+    }
+
+    #[test]
+    fn a_long_verdict_is_cut_and_the_file_stays_readable() {
+        let mut file = Vec::new();
+        let mut capture = Capture::new(&mut file).unwrap();
+        for (life, verdict) in lives().iter().zip(["ä".repeat(COMMENT_BYTES), "short".into()]) {
+            capture.add(life, verdict).unwrap();
+        }
+        let mut reader = PcapNgReader::new(file.as_slice()).unwrap();
+        let mut comments = Vec::new();
+        while let Some(block) = reader.next_block() {
+            if let Block::EnhancedPacket(packet) = block.unwrap() {
+                match &packet.options[..] {
+                    [EnhancedPacketOption::Comment(comment)] => comments.push(comment.to_string()),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert!((COMMENT_BYTES - 2..=COMMENT_BYTES).contains(&comments[0].len()));
+        assert!(comments[0].ends_with("ä…"));
+        assert_eq!(comments[1], "short");
     }
 
     #[test]
