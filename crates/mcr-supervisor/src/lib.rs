@@ -6,8 +6,8 @@
 //! `workers` must hold of it, and what they are told, compared with and restarted with.
 //! `configuration` is the file and its changes, `notify` tells the service manager,
 //! `news` is what has happened, `conditions` how the rules are, as told,
-//! `control` speaks with clients, `audit` logs what they change, `stats` and `traces` read the workers' ledgers, `metrics` serves
-//! statistics over HTTP, and `log` prints.
+//! `control` speaks with clients, `audit` logs what they change, `stats` and `traces` read the
+//! workers' ledgers, `metrics` serves statistics over HTTP, and `log` prints.
 #![forbid(unsafe_code)]
 
 mod audit;
