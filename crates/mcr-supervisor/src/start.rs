@@ -4,8 +4,7 @@ use mcr_api::config::Config;
 use mcr_api::worker::launch::Scheduling;
 use mcr_core::steering::Steering;
 use mcr_sys::filter::MAX_HASHED_MEMBERS;
-use mcr_sys::packet::packet_sockets_permitted;
-use mcr_sys::process::{raise_descriptor_limit, realtime_scheduling_permitted};
+use mcr_sys::process::raise_descriptor_limit;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -22,15 +21,16 @@ use crate::settings::{Settings, StartError};
 use crate::state::State;
 use crate::supervisor::Supervisor;
 use crate::workers::Workers;
-use crate::{limits, unreachable};
+use crate::{limits, privileged, unreachable};
 
 /// Starts everything, serves until told to end, and ends everything.
 pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
     let config = settings.config.as_deref().map_or(Ok(Config::default()), configuration::read)?;
-    let log = Log::begin(settings.log_format.or(config.log.format), &config.log.levels);
-    packet_sockets_permitted().map_err(StartError::Permission)?;
+    let format = settings.log_format.or(config.log.format);
+    let log = privileged::without(|| Log::begin(format, &config.log.levels));
+    privileged::packet_sockets_permitted().map_err(StartError::Permission)?;
     if settings.scheduling == Scheduling::Realtime {
-        realtime_scheduling_permitted().map_err(StartError::Permission)?;
+        privileged::realtime_permitted().map_err(StartError::Permission)?;
     }
     if let Err(error) = raise_descriptor_limit() {
         warn!(

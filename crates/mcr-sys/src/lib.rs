@@ -4,7 +4,7 @@
 //! [`reservation`], [`udp`], [`icmp`]), is told of an interface's end ([`device`]) and ends at an
 //! ingress what exclusive rules take ([`exclusion`]); a worker reads frames in place ([`ring`]) and
 //! sends them on ([`gather`], [`send`]) by [`uring`] or [`poll`]; both sides share [`seqpacket`],
-//! [`ledger`] and [`process`].
+//! [`ledger`], [`privileges`] and [`process`].
 //!
 //! What the kernel will touch later is owned by the object that asked it to.
 
@@ -30,6 +30,7 @@ pub mod offload;
 mod option;
 pub mod packet;
 pub mod poll;
+pub mod privileges;
 pub mod process;
 pub mod reservation;
 pub mod ring;
@@ -42,5 +43,7 @@ mod test_namespace;
 pub mod tx_ring;
 pub mod udp;
 pub mod uring;
+#[cfg(feature = "lab")]
+pub mod user;
 
 pub use error::SetupError;

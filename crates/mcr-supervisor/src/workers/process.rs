@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use super::worker::Link;
 use crate::event::Event;
 use crate::settings::Settings;
-use crate::{limits, log, readiness};
+use crate::{limits, log, privileged, readiness};
 
 /// The running program, also when its file has been replaced meanwhile.
 const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -75,7 +75,8 @@ impl Launcher {
             (memory, LEDGER_DESCRIPTOR),
             (log_writer.into(), LOG_DESCRIPTOR),
         ];
-        let child = self.command(worker, core, inherited)?.spawn()?;
+        let mut command = self.command(worker, core, inherited)?;
+        let child = privileged::spawn(&mut command, self.scheduling)?;
         let log_reader = pipe::Receiver::from_owned_fd(log_reader.into())?;
         let last_words = tokio::spawn(log::relay(worker, log_reader));
         self.launched += 1;
@@ -136,7 +137,7 @@ async fn watch(mut child: Child, killed: oneshot::Receiver<()>) -> String {
         status = child.wait() => status,
         Ok(()) = killed => {
             // It fails only where the process has ended by itself.
-            _ = child.start_kill();
+            _ = privileged::kill(&mut child);
             child.wait().await
         }
     };
