@@ -11,7 +11,8 @@ mod stats;
 mod tests;
 mod trace;
 
-pub use crate::worker::launch::Mechanism;
+pub use crate::worker::launch::{Mechanism, Sandbox};
+pub use crate::worker::{Confinement, Lack};
 pub use mcr_core::steering::Steering;
 
 pub use answer::{

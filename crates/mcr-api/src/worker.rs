@@ -5,6 +5,7 @@
 //! outside the ledger's places, so that a bad message is refused and never a panic.
 
 mod chunks;
+mod confinement;
 pub mod launch;
 mod route;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::limits::MAX_MESSAGE_BYTES;
 use crate::log::Levels;
 
 pub use chunks::sync_chunks;
+pub use confinement::{Confinement, Lack};
 
 /// One command and the generation of the desired state that it leads to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

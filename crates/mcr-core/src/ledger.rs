@@ -19,13 +19,14 @@ use crate::verdict::{DropReason, EgressError, counted};
 
 /// Changes with every change of this layout: a worker never writes one that its supervisor reads
 /// otherwise.
-pub const VERSION: u64 = 6;
+pub const VERSION: u64 = 7;
 
 counted! {
     /// What a worker says of itself.
     Header {
         Version = "version", "The layout's version, written when the worker is ready to serve.";
         Mechanism = "mechanism", "How sends and waits reach the kernel.";
+        Confinement = "confinement", "How far the worker is confined.";
         Heartbeat = "heartbeat_ns", "When the loop last turned, on the monotonic clock.";
         Generation = "generation", "The last generation of the rule set that was applied whole.";
         Hash = "hash", "The hash of the routes and sockets held.";

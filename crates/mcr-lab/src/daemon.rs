@@ -5,6 +5,7 @@ mod unprivileged;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -23,6 +24,11 @@ use crate::{limits, program, wait};
 pub use log::HeldLog;
 use log::Log;
 pub use unprivileged::Grant;
+
+/// What orders faults (`mcr_worker::faults`), in the daemon's working directory.
+const FAULTS: &str = "faults";
+/// Its bytes, all written at once.
+const FAULTS_BYTES: usize = 256;
 
 /// A running `mcrd` with a control socket in a directory of its own. Dropped: killed.
 #[derive(Debug)]
@@ -97,6 +103,7 @@ impl Daemon {
     pub fn start_fallible(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
         let directory = TempDir::with_prefix("mcr-lab-")?;
         let control_path = directory.path().join("control.sock");
+        fs::write(directory.path().join(FAULTS), [b' '; FAULTS_BYTES])?;
         let mut command = Command::new(program::mcrd_faults()?);
         command.current_dir(directory.path());
         let mut daemon = Self::spawn(command, namespace, &control_path, arguments)?;
@@ -112,11 +119,10 @@ impl Daemon {
     /// For a daemon that was not started by [`Daemon::start_fallible`].
     pub fn order_faults(&self, faults: &str) -> Result<()> {
         let directory = self.directory.as_ref().context("a daemon of the product's build")?.path();
-        // In one step: a worker may read it at any moment.
-        let draft = directory.join("faults.draft");
-        fs::write(&draft, faults)?;
-        fs::rename(&draft, directory.join("faults"))?;
-        Ok(())
+        let file = fs::OpenOptions::new().write(true).open(directory.join(FAULTS))?;
+        // In one step and in place: a worker has it open and may read it at any moment.
+        ensure!(faults.len() <= FAULTS_BYTES, "{} bytes of faults", faults.len());
+        Ok(file.write_all_at(format!("{faults:<FAULTS_BYTES$}").as_bytes(), 0)?)
     }
 
     fn spawn(

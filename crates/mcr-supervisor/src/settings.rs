@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use mcr_api::config::ConfigError;
 use mcr_api::log::Format;
-use mcr_api::worker::launch::{Io, Scheduling};
+use mcr_api::worker::launch::{Io, Sandbox, Scheduling};
 use mcr_core::rule_set::Refused;
 use mcr_core::steering::Steering;
 use mcr_sys::SetupError;
@@ -29,6 +29,10 @@ pub struct Settings {
     pub scheduling: Scheduling,
     /// How long workers look for frames, after the last one, before they wait, in microseconds.
     pub busy_poll_us: u32,
+    /// Whether workers give up what relaying does not need.
+    pub sandbox: Sandbox,
+    /// The user that workers then run as; `None`: `mcr-worker` where there is one, else `nobody`.
+    pub worker_user: Option<String>,
     /// Where metrics are exported; `None`: as the configuration file says.
     pub metrics: Option<SocketAddr>,
     /// How lines of the log are written; `None`: as the configuration file says, or else as it
@@ -70,6 +74,12 @@ pub enum StartError {
         /// As many as there are cores.
         workers: usize,
     },
+    /// There is no such user to run workers as.
+    #[error(
+        "there is no user {0:?} to run workers as: make it (useradd --system), or give mcrd \
+             another one (--worker-user)"
+    )]
+    WorkerUser(String),
     /// The process may not do what a relay does.
     #[error(transparent)]
     Permission(SetupError),

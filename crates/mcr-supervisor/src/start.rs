@@ -1,7 +1,7 @@
 //! From settings to a relay that serves: each step in its order.
 
 use mcr_api::config::Config;
-use mcr_api::worker::launch::Scheduling;
+use mcr_api::worker::launch::{Sandbox, Scheduling};
 use mcr_core::steering::Steering;
 use mcr_sys::filter::MAX_HASHED_MEMBERS;
 use mcr_sys::process::raise_descriptor_limit;
@@ -31,6 +31,9 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
     privileged::packet_sockets_permitted().map_err(StartError::Permission)?;
     if settings.scheduling == Scheduling::Realtime {
         privileged::realtime_permitted().map_err(StartError::Permission)?;
+    }
+    if settings.sandbox == Sandbox::Off {
+        warn!("workers run without their sandbox: whoever takes one over has what mcrd has");
     }
     if let Err(error) = raise_descriptor_limit() {
         warn!(
@@ -64,7 +67,7 @@ async fn serve_at(
     }
     let news = News::default();
     let state = State::new(interfaces, steering, &settings.cores, news.clone());
-    let workers = Workers::new(settings, log.levels(), events.clone(), news);
+    let workers = Workers::new(settings, log.levels(), events.clone(), news)?;
     let configuration = Configuration::new(settings.config.clone(), &config, events.clone());
     let mut supervisor = Supervisor::new(state, workers, log, configuration, inbox);
     supervisor.configure(&config.rules)?;

@@ -7,12 +7,13 @@ mod levels;
 mod model;
 mod process;
 mod sync;
+mod user;
 mod worker;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mcr_api::control::{EventKind, Mechanism, WorkerState, WorkerStatus};
+use mcr_api::control::{Confinement, EventKind, Mechanism, WorkerState, WorkerStatus};
 use mcr_api::log::Levels;
 use mcr_api::worker::WorkerCommand;
 use mcr_core::ids::WorkerId;
@@ -26,7 +27,7 @@ use crate::event::Event;
 use crate::holdings::{Change, Holdings};
 use crate::limits;
 use crate::news::{self, News};
-use crate::settings::Settings;
+use crate::settings::{Settings, StartError};
 use crate::traces::{Source, Traces};
 use drift::Why;
 use levels::LogLevels;
@@ -48,22 +49,25 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// Places without processes yet.
+    ///
+    /// # Errors
+    /// [`StartError::WorkerUser`].
     pub(crate) fn new(
         settings: &Settings,
         levels: &Levels,
         events: mpsc::Sender<Event>,
         news: News,
-    ) -> Self {
+    ) -> Result<Self, StartError> {
         let place = |(id, core): (u32, &usize)| Worker::new(WorkerId(id), *core);
-        Self {
+        Ok(Self {
             places: (0..).zip(&settings.cores).map(place).collect(),
-            launcher: Launcher::new(settings, events),
+            launcher: Launcher::new(settings, events)?,
             log_levels: LogLevels::new(levels.clone()),
             news,
             desired_before: 0,
             last_tick: Instant::now(),
             stopping: false,
-        }
+        })
     }
 
     /// Tells every worker of a change that was just made.
@@ -319,6 +323,7 @@ impl Workers {
             pid: process.and_then(|process| process.pid),
             state,
             io: process.and_then(|process| mechanism(&process.ledger)),
+            confinement: process.and_then(|process| confinement(&process.ledger)),
             generation: process.map_or(0, |process| process.position().generation),
             in_sync: worker.live.as_ref().is_some_and(|live| live.is_in_sync(worker.id, holdings)),
             rules: process.map_or(0, |process| process.ledger.load(header(Header::Routes))),
@@ -405,6 +410,11 @@ pub(crate) enum StartProgress {
     Complete,
     /// None works, and each has ended at least once; so one of them ended.
     Failed(String),
+}
+
+/// How far a worker is confined, as its ledger says.
+fn confinement(ledger: &LedgerReader) -> Option<Confinement> {
+    Confinement::from_code(ledger.load(header(Header::Confinement)))
 }
 
 /// How a worker reaches the kernel, as its ledger says.

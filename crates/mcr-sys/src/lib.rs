@@ -17,6 +17,8 @@ pub mod device;
 mod error;
 pub mod exclusion;
 pub mod filter;
+#[cfg(any(test, feature = "faults"))]
+pub mod forbidden;
 pub mod gather;
 pub mod icmp;
 pub mod ledger;
@@ -34,6 +36,7 @@ pub mod privileges;
 pub mod process;
 pub mod reservation;
 pub mod ring;
+pub mod sandbox;
 pub mod send;
 pub mod seqpacket;
 pub mod sockaddr;
@@ -45,5 +48,6 @@ pub mod udp;
 pub mod uring;
 #[cfg(feature = "lab")]
 pub mod user;
+mod watches;
 
 pub use error::SetupError;

@@ -57,10 +57,6 @@ pub(crate) const MAX_EXTENSION_HEADERS: usize = 5;
 /// `io_uring`'s queues are.
 pub(crate) const SENDS_AT_ONCE: u32 = 512;
 
-/// Completions that may wait to be reaped: those of all sends, of a watch on each of 256 ingress
-/// rings and on the command socket, rounded to a power of two.
-pub(crate) const COMPLETIONS_AT_ONCE: u32 = (SENDS_AT_ONCE + 256 + 1).next_power_of_two();
-
 /// What the verifier may say of a program that it refuses: its last lines name the instruction,
 /// and this holds those of programs of some hundred instructions.
 pub(crate) const VERIFIER_LOG_BYTES: usize = 64 * 1024;
@@ -68,3 +64,6 @@ pub(crate) const VERIFIER_LOG_BYTES: usize = 64 * 1024;
 /// The protocol that a watch on an interface listens for: the first of the two that IEEE 802 leaves
 /// to local experiments, for a socket without any is not told when its interface goes down.
 pub(crate) const WATCH_ETHERTYPE: u16 = 0x88b5;
+
+/// How a program that panics ends where nothing catches it (Rust's standard library).
+pub(crate) const EXIT_CODE_OF_PANICS: i32 = 101;

@@ -3,18 +3,19 @@
 //! Sends to one socket that follow each other share a `sendmmsg`, so that here, too, there is no
 //! system call for each packet.
 
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::gather::Gather;
 use crate::limits;
-use crate::send::{self, Carrier, Chunk, Errno, Outcome, SendRequest};
+use crate::send::{self, Carrier, Chunk, Errno, Outcome, SendRequest, Sender};
+use crate::watches::Watches;
 
 /// The `poll` mechanism.
 pub struct Poll {
     chunk: Chunk,
-    /// By token; `poll` skips entries whose descriptor is negative.
-    watches: Vec<libc::pollfd>,
+    watches: Watches,
     system_calls: u64,
 }
 
@@ -28,7 +29,7 @@ impl Poll {
     /// Needs nothing of the kernel.
     pub fn new() -> Self {
         let chunk = Chunk::with_room_for(limits::SENDS_AT_ONCE as usize);
-        Self { chunk, watches: Vec::new(), system_calls: 0 }
+        Self { chunk, watches: Watches::default(), system_calls: 0 }
     }
 
     /// Sends all, in order, and tells how each ended, in the same order. Never waits for room in
@@ -45,8 +46,9 @@ impl Poll {
     /// Sends what follows from `from` on by one socket, up to the first refusal; says how many
     /// sends have ended: none only where a signal came first.
     fn send_run(&mut self, from: usize) -> usize {
-        let socket = self.chunk.sockets()[from];
-        let run = self.chunk.sockets()[from..].iter().take_while(|s| **s == socket).count();
+        let socket = self.chunk.sockets()[from].descriptor;
+        let same = |other: &&Sender| other.descriptor == socket;
+        let run = self.chunk.sockets()[from..].iter().take_while(same).count();
         let messages = &mut self.chunk.messages()[from..from + run];
         self.system_calls += 1;
         // SAFETY: the headers were filled by `fill`, and what they point to is borrowed for as
@@ -74,47 +76,46 @@ impl Poll {
         sent
     }
 
+    /// Takes a socket to send by in at a place; this mechanism needs no more than its descriptor.
+    pub fn admit(&mut self, _place: u32, _socket: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The place is free again.
+    pub fn dismiss(&mut self, _place: u32) {}
+
     /// Watches a descriptor for something to read, under a token that no other watch has. It must
     /// stay open until [`Self::unwatch`].
     pub fn watch(&mut self, token: u32, descriptor: BorrowedFd<'_>) {
-        let token = token as usize;
-        if self.watches.len() <= token {
-            self.watches.resize(token + 1, entry(-1));
-        }
-        self.watches[token] = entry(descriptor.as_raw_fd());
+        self.watches.watch(token, descriptor);
     }
 
     /// Ends a watch.
     pub fn unwatch(&mut self, token: u32) {
-        if let Some(watch) = self.watches.get_mut(token as usize) {
-            *watch = entry(-1);
-        }
+        self.watches.unwatch(token);
     }
 
     /// Waits until a watched descriptor has something to read, or the time is over.
     pub fn wait(&mut self, timeout: Duration) {
-        let time = libc::timespec {
-            tv_sec: timeout.as_secs() as _,
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
         self.system_calls += 1;
-        // SAFETY: the entries are a slice of their own length; the time is a local. Whatever ends
-        // the wait, the caller looks at every source.
-        unsafe {
-            libc::ppoll(
-                self.watches.as_mut_ptr(),
-                self.watches.len() as libc::nfds_t,
-                &raw const time,
-                std::ptr::null(),
-            )
-        };
+        self.watches.wait(timeout);
     }
-}
 
-impl Poll {
     /// Whether the last wait found that a watched descriptor has something to read.
     pub fn fired(&self, token: u32) -> bool {
-        self.watches.get(token as usize).is_some_and(|watch| watch.revents != 0)
+        self.watches.fired(token)
+    }
+
+    /// Tries what a sandbox forbids.
+    ///
+    /// # Errors
+    /// What it was refused with; `Unsupported` where it takes a ring.
+    #[cfg(feature = "faults")]
+    pub fn attempt(&mut self, act: crate::forbidden::Act) -> io::Result<()> {
+        if act.is_of_ring() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        act.attempt()
     }
 
     /// System calls made since this was last asked.
@@ -134,8 +135,4 @@ impl Carrier for Poll {
             ended += self.send_run(ended);
         }
     }
-}
-
-fn entry(descriptor: RawFd) -> libc::pollfd {
-    libc::pollfd { fd: descriptor, events: libc::POLLIN, revents: 0 }
 }

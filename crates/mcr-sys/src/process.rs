@@ -55,6 +55,11 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(hard)
 }
 
+/// How many descriptors this process may have open, as it is now (`RLIMIT_NOFILE`).
+pub fn descriptor_limit() -> io::Result<u64> {
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
+}
+
 /// Sets how many descriptors another process may have open, up to what it could allow itself;
 /// returns how many it could have until now.
 #[cfg(feature = "lab")]
@@ -143,6 +148,20 @@ pub fn adopt_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: it is open, and nobody in this process owns it: it came through exec (whatever Rust
     // opens is close-on-exec), and the set under the lock gives it out once.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Closes the descriptors that this process was started with from a number on: whoever started it
+/// may have had more open than it meant to hand down. What was opened since, and what was adopted,
+/// stays.
+pub fn close_inherited_from(first: RawFd) -> io::Result<()> {
+    let open = std::fs::read_dir("/proc/self/fd")?;
+    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    for number in numbers.filter(|number| *number >= first).collect::<Vec<RawFd>>() {
+        if let Ok(inherited) = adopt_descriptor(number) {
+            drop(inherited);
+        }
+    }
+    Ok(())
 }
 
 /// Ignores SIGINT and SIGTERM: for a process whose end another one decides.

@@ -15,6 +15,8 @@ const UDP_SEGMENT: libc::c_int = 103;
 pub struct SendRequest<'a> {
     /// The UDP socket to send by.
     pub socket: BorrowedFd<'a>,
+    /// The place at which the mechanism has admitted it.
+    pub place: u32,
     /// Where to.
     pub destination: &'a KernelAddress,
     /// Which payloads of the batch.
@@ -50,12 +52,19 @@ struct SegmentControl {
 const _: () = assert!(size_of::<SegmentControl>() == 24);
 const _: () = assert!(std::mem::offset_of!(SegmentControl, segment_bytes) == 16);
 
+/// The socket of one send.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sender {
+    pub(crate) descriptor: RawFd,
+    pub(crate) place: u32,
+}
+
 /// A chunk of sends, in the memory where the kernel reads them.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     messages: Box<[libc::mmsghdr]>,
     controls: Box<[SegmentControl]>,
-    sockets: Vec<RawFd>,
+    sockets: Vec<Sender>,
     /// How each send ended; set by whoever carries them out.
     pub(crate) outcomes: Vec<Outcome>,
 }
@@ -104,14 +113,15 @@ impl Chunk {
                 }
                 None => (std::ptr::null_mut(), 0),
             };
-            self.sockets.push(send.socket.as_raw_fd());
+            let descriptor = send.socket.as_raw_fd();
+            self.sockets.push(Sender { descriptor, place: send.place });
             self.outcomes.push(Err(Errno(libc::EINPROGRESS)));
         }
         self.sockets.len()
     }
 
     /// The socket of each send.
-    pub(crate) fn sockets(&self) -> &[RawFd] {
+    pub(crate) fn sockets(&self) -> &[Sender] {
         &self.sockets
     }
 

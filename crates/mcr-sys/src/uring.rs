@@ -1,61 +1,60 @@
-//! The io_uring way of sending and waiting.
+//! The io_uring way of sending.
 //!
 //! All sends of a batch go to the kernel in one `io_uring_enter`. They are sent with
 //! `MSG_DONTWAIT`, so each completes, sent or refused, within that same call: nothing is in flight
 //! when a function here returns, and so the borrow checker alone keeps what the kernel reads alive.
+//!
+//! seccomp does not see what a ring is asked to do. So this one is restricted before it begins
+//! (`IORING_REGISTER_RESTRICTIONS`, `io_uring_register(2)`): it sends messages by the sockets at
+//! its places, and refuses everything else, until its end.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::register::Restriction;
+use io_uring::types::Fixed;
 use io_uring::{IoUring, opcode, squeue};
 
 use crate::error::SetupError;
 use crate::gather::Gather;
 use crate::limits;
+use crate::process::descriptor_limit;
 use crate::send::{self, Carrier, Chunk, Errno, Outcome, SendRequest};
+use crate::watches::Watches;
 
-/// In `user_data`: the completion is a watch's, and the low bits are its token.
-const WATCH: u64 = 1 << 32;
-/// In `user_data`: the completion is that of a watch's removal.
-const REMOVAL: u64 = 1 << 33;
+/// `IORING_REGISTER_FILES_UPDATE` (`linux/io_uring.h`), which the io-uring crate keeps to itself.
+pub(crate) const REGISTER_FILES_UPDATE: u8 = 6;
+/// `IOSQE_FIXED_FILE` (`linux/io_uring.h`): the file is one of those registered.
+const FIXED_FILE: u8 = 1;
+/// No file at a place (`io_uring_register(2)`).
+const NO_FILE: i32 = -1;
 
 /// One io_uring instance, for the thread that made it.
 pub struct Uring {
     ring: IoUring,
     chunk: Chunk,
-    /// By token: the descriptor watched and whether a poll request for it is with the kernel.
-    watches: Vec<Option<Watch>>,
+    watches: Watches,
     system_calls: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Watch {
-    descriptor: RawFd,
-    armed: bool,
-}
-
 impl Uring {
-    /// Makes the ring, with the newest flags that the kernel has.
+    /// Makes the ring, with the newest flags that the kernel has, and with so many places for
+    /// sockets, or as many as this process may have descriptors.
     ///
     /// # Errors
     /// With the likely cause: switched off by sysctl, forbidden by a seccomp profile, too old.
-    pub fn new() -> Result<Self, SetupError> {
+    pub fn new(places: usize) -> Result<Self, SetupError> {
         let ring = build(|b| b.setup_single_issuer().setup_defer_taskrun())
             .or_else(|_| build(|b| b.setup_coop_taskrun()))
             .or_else(|_| build(|b| b))
+            .and_then(|ring| restrict(&ring, places).map(|()| ring))
             .map_err(|cause| {
                 let hint = likely_cause(&cause);
                 SetupError { what: "setting up io_uring".into(), cause, hint }
             })?;
-        if !ring.params().is_feature_ext_arg() {
-            let cause = io::Error::from_raw_os_error(libc::ENOSYS);
-            let hint = Some("Linux 5.11 or later is needed for io_uring");
-            return Err(SetupError { what: "setting up io_uring".into(), cause, hint });
-        }
         let chunk = Chunk::with_room_for(limits::SENDS_AT_ONCE as usize);
-        Ok(Self { ring, chunk, watches: Vec::new(), system_calls: 0 })
+        Ok(Self { ring, chunk, watches: Watches::default(), system_calls: 0 })
     }
 
     /// Sends all, in order, and tells how each ended, in the same order. Never waits for room in
@@ -69,66 +68,45 @@ impl Uring {
         send::send_all(self, gather, sends, done);
     }
 
+    /// Takes a socket to send by in at a place, instead of any that is there.
+    ///
+    /// # Errors
+    /// `EINVAL`: there are fewer places. `EBADF`: the descriptor is none.
+    pub fn admit(&mut self, place: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+        self.set_place(place, socket.as_raw_fd())
+    }
+
+    /// Frees a place: the ring holds its socket no longer.
+    pub fn dismiss(&mut self, place: u32) {
+        // It fails only where there is no such place.
+        _ = self.set_place(place, NO_FILE);
+    }
+
+    fn set_place(&mut self, place: u32, descriptor: i32) -> io::Result<()> {
+        self.system_calls += 1;
+        self.ring.submitter().register_files_update(place, &[descriptor]).map(drop)
+    }
+
     /// Watches a descriptor for something to read, under a token that no other watch has. It must
     /// stay open until [`Self::unwatch`].
     pub fn watch(&mut self, token: u32, descriptor: BorrowedFd<'_>) {
-        let token = token as usize;
-        if self.watches.len() <= token {
-            self.watches.resize(token + 1, None);
-        }
-        self.watches[token] = Some(Watch { descriptor: descriptor.as_raw_fd(), armed: false });
+        self.watches.watch(token, descriptor);
     }
 
-    /// Ends a watch. A poll request holds its socket open, so it is taken back here.
+    /// Ends a watch.
     pub fn unwatch(&mut self, token: u32) {
-        let Some(watch) = self.watches.get_mut(token as usize).and_then(Option::take) else {
-            return;
-        };
-        if !watch.armed {
-            return;
-        }
-        let target = WATCH | u64::from(token);
-        let remove = opcode::PollRemove::new(target).build().user_data(REMOVAL);
-        // SAFETY: the request carries no pointer.
-        unsafe { self.push(&remove) };
-        let (mut removed, mut ended) = (false, false);
-        while !(removed && ended) {
-            self.enter(1);
-            for entry in self.ring.completion() {
-                removed |= entry.user_data() == REMOVAL;
-                ended |= entry.user_data() == target;
-                note_fired(&mut self.watches, entry.user_data());
-            }
-        }
+        self.watches.unwatch(token);
     }
 
     /// Waits until a watched descriptor has something to read, or the time is over.
     pub fn wait(&mut self, timeout: Duration) {
-        for token in 0..self.watches.len() {
-            if let Some(Watch { descriptor, armed: false }) = self.watches[token] {
-                let poll = opcode::PollAdd::new(Fd(descriptor), libc::POLLIN as u32).build();
-                // SAFETY: the request carries no pointer.
-                unsafe { self.push(&poll.user_data(WATCH | token as u64)) };
-                self.watches[token] = Some(Watch { descriptor, armed: true });
-            }
-        }
-        let time = Timespec::from(timeout);
-        let arguments = SubmitArgs::new().timespec(&time);
         self.system_calls += 1;
-        match self.ring.submitter().submit_with_args(1, &arguments) {
-            Ok(_) => {}
-            Err(error) if is_passing(&error) => {}
-            Err(error) => die(&error),
-        }
-        for entry in self.ring.completion() {
-            note_fired(&mut self.watches, entry.user_data());
-        }
+        self.watches.wait(timeout);
     }
 
-    /// Whether a watched descriptor has been found to have something to read since the last wait
-    /// began. What is not watched, or not waited for yet, may have.
+    /// Whether the last wait found that a watched descriptor has something to read.
     pub fn fired(&self, token: u32) -> bool {
-        !matches!(self.watches.get(token as usize), Some(Some(Watch { armed: true, .. })))
+        self.watches.fired(token)
     }
 
     /// System calls made since this was last asked.
@@ -136,15 +114,44 @@ impl Uring {
         std::mem::take(&mut self.system_calls)
     }
 
+    /// Tries what a sandbox forbids; where it is the ring's to do, has the ring do it.
+    ///
+    /// # Errors
+    /// What it was refused with.
+    #[cfg(any(test, feature = "faults"))]
+    pub fn attempt(&mut self, act: crate::forbidden::Act) -> io::Result<()> {
+        use crate::forbidden::Act;
+        use io_uring::types::Fd;
+        let entry = match act {
+            Act::UringRegister => return self.ring.submitter().unregister_files(),
+            Act::UringOpen => {
+                let path = c"/etc/passwd".as_ptr();
+                opcode::OpenAt::new(Fd(libc::AT_FDCWD), path).flags(libc::O_RDONLY).build()
+            }
+            Act::UringSocket => opcode::Socket::new(libc::AF_INET, libc::SOCK_DGRAM, 0).build(),
+            Act::UringSendElsewhere => {
+                opcode::Send::new(Fd(libc::STDERR_FILENO), std::ptr::null(), 0).build()
+            }
+            other => return other.attempt(),
+        };
+        // SAFETY: what it points to is static, or nothing.
+        unsafe { self.push(&entry) };
+        self.enter(1);
+        match self.ring.completion().next().map_or(0, |entry| entry.result()) {
+            refused @ ..0 => Err(io::Error::from_raw_os_error(-refused)),
+            _ => Ok(()),
+        }
+    }
+
     fn push_chunk(&mut self) {
         let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32;
-        for place in 0..self.chunk.sockets().len() {
-            let socket = Fd(self.chunk.sockets()[place]);
-            let header = &raw const self.chunk.messages()[place].msg_hdr;
+        for index in 0..self.chunk.sockets().len() {
+            let socket = Fixed(self.chunk.sockets()[index].place);
+            let header = &raw const self.chunk.messages()[index].msg_hdr;
             let send = opcode::SendMsg::new(socket, header).flags(flags).build();
             // SAFETY: the header and all that it points to live until `complete` has seen the end
             // of every send; `carry_out` calls it right after.
-            unsafe { self.push(&send.user_data(place as u64)) };
+            unsafe { self.push(&send.user_data(index as u64)) };
         }
     }
 
@@ -163,13 +170,10 @@ impl Uring {
         while pending > 0 {
             self.enter(pending);
             for entry in self.ring.completion() {
-                match self.chunk.outcomes.get_mut(entry.user_data() as usize) {
-                    Some(outcome) => {
-                        pending -= 1;
-                        *outcome = usize::try_from(entry.result())
-                            .map_err(|_| Errno(entry.result().saturating_neg()));
-                    }
-                    None => note_fired(&mut self.watches, entry.user_data()),
+                if let Some(outcome) = self.chunk.outcomes.get_mut(entry.user_data() as usize) {
+                    pending -= 1;
+                    *outcome = usize::try_from(entry.result())
+                        .map_err(|_| Errno(entry.result().saturating_neg()));
                 }
             }
         }
@@ -198,30 +202,42 @@ impl Carrier for Uring {
 
 fn build(flags: impl Fn(&mut io_uring::Builder) -> &mut io_uring::Builder) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
-    builder.setup_cqsize(limits::COMPLETIONS_AT_ONCE);
+    builder.setup_r_disabled();
     flags(&mut builder).build(limits::SENDS_AT_ONCE)
 }
 
-fn note_fired(watches: &mut [Option<Watch>], user_data: u64) {
-    if user_data & WATCH == 0 {
-        return;
-    }
-    if let Some(Some(watch)) = watches.get_mut((user_data & !WATCH) as usize) {
-        watch.armed = false;
-    }
+/// Makes the places, all empty, leaves the ring nothing but to send by what is at them, and has it
+/// begin.
+fn restrict(ring: &IoUring, places: usize) -> io::Result<()> {
+    let most = usize::try_from(descriptor_limit()?).unwrap_or(usize::MAX);
+    let submitter = ring.submitter();
+    submitter.register_files(&vec![NO_FILE; places.min(most)])?;
+    submitter.register_restrictions(&mut [
+        Restriction::sqe_op(opcode::SendMsg::CODE),
+        Restriction::sqe_flags_required(FIXED_FILE),
+        Restriction::register_op(REGISTER_FILES_UPDATE),
+    ])?;
+    submitter.register_enable_rings()
 }
 
-/// What passes by itself: a signal, the time being over, or completions to be reaped first.
+/// What passes by itself: a signal, or completions to be reaped first.
 fn is_passing(error: &io::Error) -> bool {
-    let passing = [libc::EINTR, libc::ETIME, libc::EAGAIN, libc::EBUSY];
+    let passing = [libc::EINTR, libc::EAGAIN, libc::EBUSY];
     error.raw_os_error().is_some_and(|errno| passing.contains(&errno))
 }
 
 /// io_uring refused its own queue. Unwinding would free what requests in it point to, so the
-/// process ends here; its supervisor starts another.
+/// process ends here, once the panic has been told; its supervisor starts another.
 fn die(error: &io::Error) -> ! {
-    eprintln!("io_uring_enter failed: {error}");
-    std::process::abort()
+    /// Dropped when the unwinding begins, in the innermost frame.
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            std::process::exit(limits::EXIT_CODE_OF_PANICS);
+        }
+    }
+    let _end = End;
+    panic!("io_uring_enter failed: {error}")
 }
 
 fn likely_cause(error: &io::Error) -> Option<&'static str> {
@@ -230,7 +246,35 @@ fn likely_cause(error: &io::Error) -> Option<&'static str> {
         libc::EPERM | libc::EACCES => {
             Some("io_uring is forbidden: see kernel.io_uring_disabled, or a seccomp profile")
         }
+        libc::EINVAL => Some("Linux 5.10 or later is needed for io_uring"),
         libc::ENOMEM => Some("raise the locked-memory limit (ulimit -l)"),
+        libc::EMFILE => Some("too many open files: raise the limit (ulimit -n)"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::forbidden::Act;
+
+    #[test]
+    fn the_ring_does_nothing_but_send_by_what_is_at_its_places() {
+        let Ok(mut uring) = Uring::new(2) else {
+            println!("SKIP: io_uring is refused here");
+            return;
+        };
+        for act in [Act::UringOpen, Act::UringSocket, Act::UringSendElsewhere, Act::UringRegister] {
+            let refused = uring.attempt(act).unwrap_err();
+            assert_eq!(refused.raw_os_error(), Some(libc::EACCES), "{act}: {refused}");
+        }
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        uring.admit(1, socket.as_fd()).unwrap();
+        uring.dismiss(1);
+        let beyond = uring.admit(2, socket.as_fd()).unwrap_err();
+        assert_eq!(beyond.raw_os_error(), Some(libc::EINVAL));
     }
 }

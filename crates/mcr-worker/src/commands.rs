@@ -1,7 +1,6 @@
 //! The supervisor's commands, carried out between batches.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mcr_api::limits::MAX_MESSAGE_BYTES;
@@ -18,7 +17,7 @@ use mcr_sys::ring::RxRing;
 use mcr_sys::seqpacket;
 
 use crate::data_plane::DataPlane;
-use crate::egress::Egress;
+use crate::egress::{self, Egress};
 #[cfg(feature = "faults")]
 use crate::faults::seqpacket;
 use crate::ingress::{Ingress, Opened};
@@ -72,6 +71,8 @@ impl Commands {
         mechanism: &mut impl Mechanism,
         log: &Log,
     ) -> Next {
+        #[cfg(feature = "faults")]
+        crate::faults::attempt_ordered(mechanism, log);
         let mut next = self.sweep(plane, mechanism);
         let mut system_calls = 0;
         let until = monotonic_ns() + limits::COMMANDS_FOR.as_nanos() as u64;
@@ -120,11 +121,12 @@ impl Commands {
                 Ok(())
             }
             WorkerCommand::OpenEgress { egress, mtu, source } => {
-                self.open_egress(egress, mtu, source, plane)
+                let opened = egress::Opened { id: egress, mtu, source };
+                self.open_egress(opened, plane, mechanism)
             }
             WorkerCommand::CloseEgress { egress } => {
                 if self.replica.sockets_closed(SocketSet::Egress(egress)) {
-                    close_egress(egress, plane);
+                    close_egress(egress, plane, mechanism);
                 }
                 Ok(())
             }
@@ -212,19 +214,25 @@ impl Commands {
 
     fn open_egress(
         &mut self,
-        id: EgressId,
-        mtu: u32,
-        source: SocketAddr,
+        opened: egress::Opened,
         plane: &mut DataPlane,
+        mechanism: &mut impl Mechanism,
     ) -> Result<(), Refusal> {
         let socket = self.descriptors.pop();
+        let egress::Opened { id, source, .. } = opened;
         let set = SocketSet::Egress(id);
         if self.replica.name_sockets(set) {
             return Ok(());
         }
         let socket = socket.ok_or_else(|| format!("egress {id}: no socket came along"))?;
-        plane.egresses.insert(Egress::new(id, socket, source, mtu));
-        plane.routes.table.insert_own(source);
+        let DataPlane { egresses, routes, .. } = plane;
+        let index = egresses.insert(Egress::new(opened, socket));
+        let socket = egresses.at(index, id).expect("it was just put there").socket.as_fd();
+        if let Err(error) = mechanism.admit(index as u32, socket) {
+            egresses.remove(id);
+            return Err(format!("egress {id}: taking in its socket: {error}"));
+        }
+        routes.table.insert_own(source);
         self.replica.sockets_opened(set);
         Ok(())
     }
@@ -240,7 +248,7 @@ impl Commands {
         let under_way = self.replica.sweep(limits::SWEEP_AT_ONCE, |stale| match stale {
             Stale::Route(slot) => plane.routes.remove(slot),
             Stale::Sockets(SocketSet::Ingress(id)) => close_ingress(id, plane, mechanism),
-            Stale::Sockets(SocketSet::Egress(id)) => close_egress(id, plane),
+            Stale::Sockets(SocketSet::Egress(id)) => close_egress(id, plane, mechanism),
         });
         if under_way { Next::More } else { Next::Idle }
     }
@@ -307,8 +315,9 @@ fn close_ingress(id: IngressId, plane: &mut DataPlane, mechanism: &mut impl Mech
     plane.counters.close(ingress.record);
 }
 
-fn close_egress(id: EgressId, plane: &mut DataPlane) {
-    if let Some(egress) = plane.egresses.remove(id) {
+fn close_egress(id: EgressId, plane: &mut DataPlane, mechanism: &mut impl Mechanism) {
+    if let Some((index, egress)) = plane.egresses.remove(id) {
+        mechanism.dismiss(index as u32);
         plane.routes.table.remove_own(egress.source);
     }
 }

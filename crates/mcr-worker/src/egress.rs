@@ -22,7 +22,8 @@ pub(crate) struct Egress {
 }
 
 impl Egress {
-    pub(crate) fn new(id: EgressId, socket: OwnedFd, source: SocketAddr, mtu: u32) -> Self {
+    pub(crate) fn new(opened: Opened, socket: OwnedFd) -> Self {
+        let Opened { id, mtu, source } = opened;
         // IPv4 (RFC 791) or IPv6 (RFC 8200) without options, and UDP (RFC 768).
         let headers = match source.ip() {
             IpAddr::V4(_) => 20 + 8,
@@ -43,6 +44,15 @@ impl Egress {
     }
 }
 
+/// What is said of an egress socket when it is handed over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opened {
+    pub(crate) id: EgressId,
+    /// Of the interface.
+    pub(crate) mtu: u32,
+    pub(crate) source: SocketAddr,
+}
+
 /// The egress sockets, each at an index that routes remember.
 #[derive(Debug)]
 pub(crate) struct EgressTable {
@@ -55,16 +65,18 @@ impl EgressTable {
         Self { sockets: Vec::new(), index: HashMap::new() }
     }
 
-    /// Takes a socket in, in place of one with the same id.
-    pub(crate) fn insert(&mut self, egress: Egress) {
+    /// Takes a socket in, in place of one with the same id, and says at which index.
+    pub(crate) fn insert(&mut self, egress: Egress) -> usize {
         let index = self.index_of(egress.id).unwrap_or_else(|| self.free_index());
         self.index.insert(egress.id, index);
         self.sockets[index] = Some(egress);
+        index
     }
 
-    pub(crate) fn remove(&mut self, id: EgressId) -> Option<Egress> {
+    /// Gives a socket away, and says at which index it was.
+    pub(crate) fn remove(&mut self, id: EgressId) -> Option<(usize, Egress)> {
         let index = self.index.remove(&id)?;
-        self.sockets[index].take()
+        Some((index, self.sockets[index].take()?))
     }
 
     pub(crate) fn index_of(&self, id: EgressId) -> Option<usize> {

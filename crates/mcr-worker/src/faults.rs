@@ -3,21 +3,32 @@
 //!
 //! The file [`FILE`] in the daemon's working directory holds a line for each worker that is to
 //! fail: its number, the fault, and for faults of messages one in how many they befall. It is read
-//! at a worker's start and with each command, so a test can change it at any time.
+//! at a worker's start and with each command, so a test can change it at any time: in place, for a
+//! worker opens it once, before its sandbox closes.
 //!
 //! ```text
 //! 0 panic
 //! 1 drop 3
 //! ```
 
-use std::fs;
+mod acts;
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
 use mcr_core::ids::WorkerId;
 
+pub(crate) use acts::attempt_ordered;
+pub use mcr_sys::forbidden::Act;
+
 /// What holds the faults, in the working directory.
 pub const FILE: &str = "faults";
+
+/// Bytes of it that are read: the rest of what its writer fills is blank.
+pub const FILE_BYTES: usize = 256;
 
 /// Said at each start: by it a test tells this build from the product.
 pub const WARNING: &str = "this build fails when it is told to; it is for tests alone";
@@ -37,15 +48,20 @@ pub enum Fault {
     Garble(u64),
     /// `alter N`: read one command in N as another one that it could have been.
     Alter(u64),
+    /// `attempt ACT`: do, once, what the sandbox forbids.
+    Attempt(Act),
 }
 
-/// Which worker this process is.
-static WORKER: OnceLock<WorkerId> = OnceLock::new();
+/// Which worker this process is, and what holds its orders.
+static WORKER: OnceLock<(WorkerId, Option<File>)> = OnceLock::new();
 
 impl FromStr for Fault {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(act) = text.strip_prefix("attempt ") {
+            return act.parse().map(Self::Attempt);
+        }
         let (name, one_in) = text.split_once(' ').unwrap_or((text, "1"));
         let one_in = one_in.parse().map_err(|error| format!("{text:?}: {error}"))?;
         Ok(match name {
@@ -62,7 +78,8 @@ impl FromStr for Fault {
 
 /// Fails at once where that is ordered.
 pub(crate) fn at_start(worker: WorkerId) {
-    WORKER.get_or_init(|| worker);
+    // Without the file there is no fault.
+    WORKER.get_or_init(|| (worker, File::open(FILE).ok()));
     eprintln!("{WARNING}");
     match ordered() {
         Some(Fault::Panic) => panic!("a panic to order"),
@@ -73,12 +90,19 @@ pub(crate) fn at_start(worker: WorkerId) {
 
 /// This worker's fault at this moment.
 fn ordered() -> Option<Fault> {
-    let worker = WORKER.get()?.to_string();
-    // Without the file there is no fault.
-    let text = fs::read_to_string(FILE).ok()?;
+    let (worker, file) = WORKER.get()?;
+    let (worker, mut text) = (worker.to_string(), [0; FILE_BYTES]);
+    let bytes = file.as_ref()?.read_at(&mut text, 0).ok()?;
+    let text = str::from_utf8(&text[..bytes]).ok()?;
     let lines = text.lines().filter_map(|line| line.split_once(' '));
     let fault = lines.filter(|(number, _)| *number == worker).map(|(_, fault)| fault).next()?;
     Some(fault.parse().unwrap_or_else(|error| panic!("{FILE}: {error}")))
+}
+
+/// What the sandbox has to leave readable; any other number is as good where there is no file.
+pub(crate) fn descriptor() -> RawFd {
+    let file = WORKER.get().and_then(|(_, file)| file.as_ref());
+    file.map_or(-1, AsRawFd::as_raw_fd)
 }
 
 /// The command socket, in place of `mcr_sys::seqpacket`.
@@ -159,6 +183,8 @@ mod tests {
         assert_eq!("panic".parse(), Ok(Fault::Panic));
         assert_eq!("drop 3".parse(), Ok(Fault::Drop(3)));
         assert_eq!("alter".parse(), Ok(Fault::Alter(1)));
+        assert_eq!("attempt socket".parse(), Ok(Fault::Attempt(Act::Socket)));
+        assert!("attempt peace".parse::<Fault>().is_err());
         assert!("drop x".parse::<Fault>().is_err());
         assert!("explode".parse::<Fault>().is_err());
     }

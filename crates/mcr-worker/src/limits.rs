@@ -53,3 +53,13 @@ pub(crate) const DESCRIPTORS_IN_A_COMMAND: usize = 1;
 /// Turns of the loop, each of a full batch a ring, that a stopping worker takes to finish what is
 /// in its rings, of which two empty any; then it stops however fast frames come.
 pub(crate) const LAST_TURNS: usize = 32;
+
+/// Egress sockets that a worker may hold: all that there can be at once, and while one set replaces
+/// another, both.
+pub(crate) const EGRESS_SOCKETS: usize = 2 * mcr_core::limits::EGRESSES;
+
+/// Descriptors that a worker may have open: the three standard ones, the command socket, the log
+/// pipe and the ring; a socket for each ingress, and while
+/// one replaces another, both; the egress sockets; and those of a command under way.
+pub(crate) const DESCRIPTORS: u64 =
+    (3 + 3 + 2 * mcr_core::limits::INGRESSES + EGRESS_SOCKETS + DESCRIPTORS_IN_A_COMMAND) as u64;

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use mcr_api::log::{Area, Level, Levels, LogRecord};
 use mcr_core::endpoint::InterfaceName;
@@ -13,7 +14,8 @@ use mcr_core::ids::{RuleId, WorkerId};
 /// The writing end of the log pipe.
 #[derive(Debug)]
 pub(crate) struct Log {
-    pipe: File,
+    /// Shared with the panic hook, which outlives everything.
+    pipe: Arc<File>,
     worker: WorkerId,
     levels: RefCell<Levels>,
     dropped: Cell<u64>,
@@ -32,7 +34,7 @@ impl Log {
     /// With the levels that the supervisor takes for granted until it says others.
     pub(crate) fn new(pipe: OwnedFd, worker: WorkerId) -> Self {
         let levels = RefCell::new(Levels::default());
-        Self { pipe: pipe.into(), worker, levels, dropped: Cell::new(0) }
+        Self { pipe: Arc::new(pipe.into()), worker, levels, dropped: Cell::new(0) }
     }
 
     pub(crate) fn set_levels(&self, levels: Levels) {
@@ -53,7 +55,7 @@ impl Log {
             return;
         }
         let line = record(level, area, self.worker, about, message()).to_line();
-        if !matches!((&self.pipe).write(&line), Ok(written) if written == line.len()) {
+        if !matches!((&*self.pipe).write(&line), Ok(written) if written == line.len()) {
             self.dropped.set(self.dropped.get() + 1);
         }
     }
@@ -64,16 +66,15 @@ impl Log {
     }
 
     /// Has a panic's message reach the supervisor's log too.
-    pub(crate) fn report_panics(&self) -> std::io::Result<()> {
-        let pipe = self.pipe.try_clone()?;
+    pub(crate) fn report_panics(&self) {
+        let pipe = Arc::clone(&self.pipe);
         let worker = self.worker;
         std::panic::set_hook(Box::new(move |panic| {
             let message = panic.to_string().replace('\n', " ");
             let record = record(Level::Error, Area::Panic, worker, About::Worker, message);
             // The process ends now; nothing is left to be done about a full pipe.
-            let _ = (&pipe).write(&record.to_line());
+            let _ = (&*pipe).write(&record.to_line());
         }));
-        Ok(())
     }
 }
 

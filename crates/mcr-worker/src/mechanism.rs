@@ -1,6 +1,7 @@
 //! How sends and waits reach the kernel. Which way it is, is resolved once at start; from then on
 //! the loop is compiled for that way alone.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -19,6 +20,12 @@ pub(crate) trait Mechanism {
         done: impl FnMut(usize, Outcome),
     );
 
+    /// Takes a socket to send by in at a place, instead of any that is there.
+    fn admit(&mut self, place: u32, socket: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// Frees a place, before its socket is closed.
+    fn dismiss(&mut self, place: u32);
+
     /// Has [`Self::wait`] end when the descriptor can be read.
     fn watch(&mut self, token: u32, descriptor: BorrowedFd<'_>);
 
@@ -33,6 +40,10 @@ pub(crate) trait Mechanism {
 
     /// System calls made since this was last asked.
     fn take_system_calls(&mut self) -> u64;
+
+    /// Tries what a sandbox forbids.
+    #[cfg(feature = "faults")]
+    fn attempt(&mut self, act: mcr_sys::forbidden::Act) -> io::Result<()>;
 }
 
 macro_rules! mechanism {
@@ -45,6 +56,14 @@ macro_rules! mechanism {
                 done: impl FnMut(usize, Outcome),
             ) {
                 Self::send_all(self, gather, sends, done);
+            }
+
+            fn admit(&mut self, place: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+                Self::admit(self, place, socket)
+            }
+
+            fn dismiss(&mut self, place: u32) {
+                Self::dismiss(self, place);
             }
 
             fn watch(&mut self, token: u32, descriptor: BorrowedFd<'_>) {
@@ -65,6 +84,11 @@ macro_rules! mechanism {
 
             fn take_system_calls(&mut self) -> u64 {
                 Self::take_system_calls(self)
+            }
+
+            #[cfg(feature = "faults")]
+            fn attempt(&mut self, act: mcr_sys::forbidden::Act) -> io::Result<()> {
+                Self::attempt(self, act)
             }
         }
     };

@@ -8,19 +8,22 @@ use std::time::Duration;
 use mcr_api::log::{Area, Level};
 use mcr_api::worker::launch::{
     COMMANDS_DESCRIPTOR, Io, LEDGER_DESCRIPTOR, LOG_DESCRIPTOR, Mechanism as MechanismKind,
-    Scheduling,
+    Sandbox, Scheduling,
 };
+use mcr_api::worker::{Confinement, Lack};
 use mcr_core::ids::WorkerId;
 use mcr_core::ledger::{self, Header};
 use mcr_sys::SetupError;
 use mcr_sys::ledger::LedgerWriter;
 use mcr_sys::poll::Poll;
 use mcr_sys::process;
+use mcr_sys::sandbox::{self, Calls, Lacks, Sends, User};
 use mcr_sys::uring::Uring;
 
 use crate::commands::Commands;
 use crate::counters::Counters;
 use crate::data_plane::DataPlane;
+use crate::limits;
 use crate::log::{About, Log};
 use crate::mechanism::Mechanism;
 use crate::worker::{End, Worker};
@@ -40,6 +43,10 @@ pub struct Arguments {
     pub busy_poll: Duration,
     /// The supervisor's process id: the worker ends with it.
     pub parent: u32,
+    /// Whether to give up what relaying does not need.
+    pub sandbox: Sandbox,
+    /// Whose process to be then.
+    pub user: User,
 }
 
 /// Why a worker could not begin. All but the first has been logged.
@@ -83,24 +90,26 @@ fn work(arguments: Arguments, log: Rc<Log>) -> Result<(), Error> {
         process::set_realtime_scheduling()?;
     }
     let commands = inherit(COMMANDS_DESCRIPTOR, "the command socket")?;
-    let memory = inherit(LEDGER_DESCRIPTOR, "the ledger's memory")?;
-    log.report_panics()?;
+    let ledger = map_ledger()?;
+    process::close_inherited_from(LOG_DESCRIPTOR + 1)?;
+    log.report_panics();
     #[cfg(feature = "faults")]
     crate::faults::at_start(arguments.worker);
-    let ledger = LedgerWriter::map(memory.as_fd(), ledger::WORDS)
-        .map_err(|cause| Error::Inherited { what: "the ledger's memory", cause })?;
-    let begin = Begin {
-        counters: Counters::new(ledger),
-        commands: Commands::new(commands),
-        log,
-        busy_poll: arguments.busy_poll,
-        rests: arguments.scheduling == Scheduling::Realtime,
-    };
+    let (counters, commands) = (Counters::new(ledger), Commands::new(commands));
+    let begin = Begin { arguments, counters, commands, log };
     match resolve(arguments.io, &begin.log)? {
         Some(uring) => begin.work(uring, MechanismKind::Uring),
         None => begin.work(Poll::new(), MechanismKind::Poll),
-    };
+    }?;
     Ok(())
+}
+
+/// The descriptor is not needed once the memory is mapped.
+fn map_ledger() -> Result<LedgerWriter, Error> {
+    let what = "the ledger's memory";
+    let memory = inherit(LEDGER_DESCRIPTOR, what)?;
+    LedgerWriter::map(memory.as_fd(), ledger::WORDS)
+        .map_err(|cause| Error::Inherited { what, cause })
 }
 
 fn inherit(number: i32, what: &'static str) -> Result<OwnedFd, Error> {
@@ -111,8 +120,8 @@ fn inherit(number: i32, what: &'static str) -> Result<OwnedFd, Error> {
 fn resolve(io: Io, log: &Log) -> Result<Option<Uring>, Error> {
     match io {
         Io::Poll => Ok(None),
-        Io::Uring => Ok(Some(Uring::new()?)),
-        Io::Auto => Ok(Uring::new()
+        Io::Uring => Ok(Some(Uring::new(limits::EGRESS_SOCKETS)?)),
+        Io::Auto => Ok(Uring::new(limits::EGRESS_SOCKETS)
             .inspect_err(|error| {
                 let message = || format!("{error}: using poll instead");
                 log.write(Level::Warn, Area::Start, About::Worker, message);
@@ -121,23 +130,57 @@ fn resolve(io: Io, log: &Log) -> Result<Option<Uring>, Error> {
     }
 }
 
+/// Gives up all that this worker has no use for from now on, and says what could not be.
+fn confine(arguments: &Arguments, kind: MechanismKind) -> Result<Confinement, SetupError> {
+    let Arguments { sandbox, user, parent, .. } = *arguments;
+    if sandbox == Sandbox::Off {
+        return Ok(Confinement { sandbox, lacks: Vec::new() });
+    }
+    let calls = Calls {
+        sends: match kind {
+            MechanismKind::Uring => Sends::Uring,
+            MechanismKind::Poll => Sends::Sendmmsg,
+        },
+        rests: arguments.scheduling == Scheduling::Realtime,
+        commands: COMMANDS_DESCRIPTOR,
+        log: LOG_DESCRIPTOR,
+        #[cfg(feature = "faults")]
+        faults: crate::faults::descriptor(),
+    };
+    let descriptors = limits::DESCRIPTORS;
+    let lacks = sandbox::confine(&sandbox::Confinement { user, descriptors, parent, calls })?;
+    let Lacks { own_user, bounding_set, landlock } = lacks;
+    let lacks = [
+        own_user.then_some(Lack::OwnUser),
+        bounding_set.then_some(Lack::BoundingSet),
+        landlock.then_some(Lack::Landlock),
+    ];
+    Ok(Confinement { sandbox, lacks: lacks.into_iter().flatten().collect() })
+}
+
 /// All that a worker begins with but its mechanism.
 struct Begin {
+    arguments: Arguments,
     counters: Counters,
     commands: Commands,
     log: Rc<Log>,
-    busy_poll: Duration,
-    rests: bool,
 }
 
 impl Begin {
-    fn work(self, mechanism: impl Mechanism, kind: MechanismKind) -> End {
-        let Self { counters, commands, log, busy_poll, rests } = self;
+    fn work(self, mechanism: impl Mechanism, kind: MechanismKind) -> Result<End, SetupError> {
+        let Self { arguments, counters, commands, log } = self;
+        let confinement = confine(&arguments, kind)?;
+        if let Some(trouble) = confinement.trouble() {
+            log.write(Level::Info, Area::Start, About::Worker, || trouble);
+        }
         counters.header(Header::Mechanism, kind.code());
+        counters.header(Header::Confinement, confinement.code());
         counters.header(Header::Heartbeat, process::monotonic_ns());
         // Last: whoever finds the version finds all the rest.
         counters.header(Header::Version, ledger::VERSION);
         let plane = DataPlane::new(counters);
-        Worker { mechanism, plane, commands, log, busy_poll, rests }.run()
+        let busy_poll = arguments.busy_poll;
+        let rests = arguments.scheduling == Scheduling::Realtime;
+        Ok(Worker { mechanism, plane, commands, log, busy_poll, rests }.run())
     }
 }

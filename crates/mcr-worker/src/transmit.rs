@@ -182,9 +182,11 @@ impl Sending {
     fn request<'a>(&self, sources: &Sources<'a>, egresses: &'a EgressTable) -> SendRequest<'a> {
         let run = &sources.batch.runs()[self.run as usize];
         let first = run.payloads().start + self.first as usize;
-        let egress = egresses.at(self.egress.0, self.egress.1);
+        let (place, id) = self.egress;
+        let egress = egresses.at(place, id);
         SendRequest {
             socket: egress.expect("no socket is closed during a batch").socket.as_fd(),
+            place: place as u32,
             destination: &self.output(sources).destination,
             payloads: first..first + self.count as usize,
             segment_bytes: (self.count > 1).then_some(run.segment_bytes as u16),

@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use mcr_api::control::{
-    Added, PROTOCOL_VERSION, Reloaded, Removed, RuleState, RuleStatus, Rules, Stats, Steering,
-    Version, WorkerStatus, Workers,
+    Added, Confinement, PROTOCOL_VERSION, Reloaded, Removed, RuleState, RuleStatus, Rules, Stats,
+    Steering, Version, WorkerStatus, Workers,
 };
 use mcr_api::rule::{OutputObject, OutputSpec};
 use serde_json::Value;
@@ -213,7 +213,8 @@ pub(crate) fn troubles(status: &WorkerStatus) -> impl Iterator<Item = String> {
     let told = |count, what: &str| (count > 0).then(|| format!("{count} {what}"));
     let lost = told(status.commands_lost, "commands did not fit its socket");
     let repairs = told(status.repairs, "times sent the full rule set, since it held another one");
-    [start, lost, repairs].into_iter().flatten()
+    let sandbox = status.confinement.as_ref().and_then(Confinement::trouble);
+    [start, lost, repairs, sandbox].into_iter().flatten()
 }
 
 fn worker(status: &WorkerStatus) -> [String; 10] {

@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, value_parser};
 use mcr_api::control::DEFAULT_CONTROL_PATH;
 use mcr_api::log::Format;
-use mcr_api::worker::launch::{Io, Scheduling};
+use mcr_api::worker::launch::{Io, Sandbox, Scheduling};
 use mcr_core::ids::WorkerId;
 use mcr_core::steering::Steering;
 use mcr_supervisor::Settings;
 use mcr_sys::process::allowed_cores;
+use mcr_sys::sandbox::User;
 
 use super::cores::{self, Cores};
 use super::exit::{self, Failure};
@@ -45,6 +46,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0,
           value_parser = value_parser!(u32).range(..=MAX_BUSY_POLL_US))]
     busy_poll_us: u32,
+    /// Whether workers give up what relaying does not need: on, or off to debug them
+    #[arg(long, value_name = "on|off", default_value_t)]
+    sandbox: Sandbox,
+    /// User to run workers as [default: mcr-worker where there is one, else nobody]
+    #[arg(long, value_name = "NAME")]
+    worker_user: Option<String>,
     /// Where to export metrics and health over HTTP, such as 127.0.0.1:9464 [default: nowhere]
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
@@ -72,6 +79,12 @@ enum Hidden {
         busy_poll_us: u32,
         #[arg(long)]
         parent: u32,
+        #[arg(long)]
+        sandbox: Sandbox,
+        #[arg(long)]
+        uid: u32,
+        #[arg(long)]
+        gid: u32,
     },
 }
 
@@ -98,17 +111,8 @@ impl Args {
 
     /// Resolves the choices.
     pub(crate) fn into_role(self) -> Result<Role, Failure> {
-        if let Some(Hidden::Worker { worker, core, io, scheduling, busy_poll_us, parent }) =
-            self.role
-        {
-            return Ok(Role::Worker(mcr_worker::Arguments {
-                worker: WorkerId(worker),
-                core,
-                io,
-                scheduling,
-                busy_poll: Duration::from_micros(busy_poll_us.into()),
-                parent,
-            }));
+        if let Some(hidden) = self.role {
+            return Ok(Role::Worker(hidden.into_arguments()));
         }
         if self.scheduling == Scheduling::Realtime && self.busy_poll_us > 0 {
             return Err(exit::usage(
@@ -124,9 +128,28 @@ impl Args {
             steering: self.steering,
             scheduling: self.scheduling,
             busy_poll_us: self.busy_poll_us,
+            sandbox: self.sandbox,
+            worker_user: self.worker_user,
             metrics: self.metrics,
             log_format: self.log_format,
         }))
+    }
+}
+
+impl Hidden {
+    fn into_arguments(self) -> mcr_worker::Arguments {
+        let Self::Worker { worker, core, io, scheduling, busy_poll_us, parent, sandbox, uid, gid } =
+            self;
+        mcr_worker::Arguments {
+            worker: WorkerId(worker),
+            core,
+            io,
+            scheduling,
+            busy_poll: Duration::from_micros(busy_poll_us.into()),
+            parent,
+            sandbox,
+            user: User { uid, gid },
+        }
     }
 }
 
@@ -156,12 +179,14 @@ mod tests {
     #[test]
     fn a_worker_is_what_the_supervisor_starts() {
         let line = "mcrd worker --worker 1 --core 3 --io poll --scheduling realtime \
-                    --busy-poll-us 50 --parent 77";
+                    --busy-poll-us 50 --parent 77 --sandbox off --uid 5 --gid 6";
         let args = Args::try_parse_from(line.split(' ')).unwrap();
         let Role::Worker(arguments) = args.into_role().unwrap() else {
             panic!("a worker was asked for");
         };
-        let mcr_worker::Arguments { worker, core, io, scheduling, busy_poll, parent } = arguments;
+        let mcr_worker::Arguments { worker, core, io, scheduling, busy_poll, parent, .. } =
+            arguments;
+        assert_eq!((arguments.sandbox, arguments.user), (Sandbox::Off, User { uid: 5, gid: 6 }));
         assert_eq!((worker, core, parent), (WorkerId(1), 3, 77));
         assert_eq!((io, scheduling), (Io::Poll, Scheduling::Realtime));
         assert_eq!(busy_poll, Duration::from_micros(50));
@@ -172,6 +197,7 @@ mod tests {
         for line in [
             "mcrd --io fast",
             "mcrd --scheduling now",
+            "mcrd --sandbox some",
             "mcrd --log-format xml",
             "mcrd --busy-poll-us 2000000",
             "mcrd --cores 3-1",

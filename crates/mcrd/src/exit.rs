@@ -39,6 +39,7 @@ pub(crate) fn of_start(error: &StartError) -> Failure {
             ExitCode::Config
         }
         StartError::TooManyWorkers { .. } => ExitCode::Usage,
+        StartError::WorkerUser(_) => ExitCode::NoUser,
         StartError::Permission(_) => ExitCode::NoPerm,
         StartError::Live(_) | StartError::Workers(_) | StartError::MetricsAddress { .. } => {
             ExitCode::Unavailable

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Event, Stats, Traces, TracesEnded, Tracing};
 use crate::log::Levels;
 use crate::rule::RuleSpec;
+use crate::worker::Confinement;
 use crate::worker::launch::Mechanism;
 
 /// Any answer, as the daemon writes it.
@@ -167,6 +168,9 @@ pub struct WorkerStatus {
     pub state: WorkerState,
     /// How it reaches the kernel; `None` until it has said so.
     pub io: Option<Mechanism>,
+    /// How far it is confined; `None` until it has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confinement: Option<Confinement>,
     /// The last generation that it has applied whole.
     pub generation: u64,
     /// Whether it holds exactly what it should.

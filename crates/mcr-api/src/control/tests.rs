@@ -231,6 +231,7 @@ fn workers_are_told_apart() {
             pid: Some(4711),
             state: WorkerState::BackingOff,
             io: Some(Mechanism::Uring),
+            confinement: None,
             generation: 4,
             in_sync: false,
             rules: 3,

@@ -12,69 +12,73 @@ pub const LEDGER_DESCRIPTOR: i32 = 4;
 /// Where a worker finds the writing end of the log pipe.
 pub const LOG_DESCRIPTOR: i32 = 5;
 
-/// Which way of sending and waiting a worker is to use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Io {
-    /// `io_uring` where the kernel and its policies let it, else `poll`.
-    #[default]
-    Auto,
-    /// `io_uring` or nothing.
-    Uring,
-    /// `poll` and `sendmmsg`.
-    Poll,
+/// A choice that is written as one of a few names; the first is the default.
+macro_rules! choice {
+    ($(#[$about:meta])* $choice:ident { $(#[$first:meta])* $one:ident = $name:literal,
+        $($(#[$about_other:meta])* $other:ident = $other_name:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $choice {
+            $(#[$first])*
+            #[default]
+            #[serde(rename = $name)]
+            $one,
+            $($(#[$about_other])* #[serde(rename = $other_name)] $other,)+
+        }
+
+        impl $choice {
+            /// Every choice, as written on a command line.
+            pub const NAMES: &[&str] = &[$name, $($other_name),+];
+        }
+
+        impl fmt::Display for $choice {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(Self::NAMES[*self as usize])
+            }
+        }
+
+        impl FromStr for $choice {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                [Self::$one, $(Self::$other),+]
+                    .into_iter()
+                    .find(|choice| choice.to_string() == text)
+                    .ok_or_else(|| format!("{text:?} is none of {}", Self::NAMES.join(", ")))
+            }
+        }
+    };
 }
 
-impl Io {
-    /// Every choice, as written on a command line.
-    pub const NAMES: [&str; 3] = ["auto", "io_uring", "poll"];
-}
-
-impl fmt::Display for Io {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::NAMES[*self as usize])
+choice! {
+    /// Which way of sending a worker is to use.
+    Io {
+        /// `io_uring` where the kernel and its policies let it, else `poll`.
+        Auto = "auto",
+        /// `io_uring` or nothing.
+        Uring = "io_uring",
+        /// `poll` and `sendmmsg`.
+        Poll = "poll",
     }
 }
 
-impl FromStr for Io {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Auto, Self::Uring, Self::Poll]
-            .into_iter()
-            .find(|io| io.to_string() == text)
-            .ok_or_else(|| format!("{text:?} is none of {}", Self::NAMES.join(", ")))
+choice! {
+    /// How the kernel is to schedule a worker.
+    Scheduling {
+        /// As any other program.
+        Fair = "fair",
+        /// Before every program that is not real-time (`SCHED_FIFO`, `sched(7)`).
+        Realtime = "realtime",
     }
 }
 
-/// How the kernel is to schedule a worker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scheduling {
-    /// As any other program.
-    #[default]
-    Fair,
-    /// Before every program that is not real-time (`SCHED_FIFO`, `sched(7)`).
-    Realtime,
-}
-
-impl Scheduling {
-    /// Every choice, as written on a command line.
-    pub const NAMES: [&str; 2] = ["fair", "realtime"];
-}
-
-impl fmt::Display for Scheduling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::NAMES[*self as usize])
-    }
-}
-
-impl FromStr for Scheduling {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Fair, Self::Realtime]
-            .into_iter()
-            .find(|scheduling| scheduling.to_string() == text)
-            .ok_or_else(|| format!("{text:?} is none of {}", Self::NAMES.join(", ")))
+choice! {
+    /// Whether a worker gives up all that relaying does not need.
+    Sandbox {
+        /// Yes.
+        On = "on",
+        /// No, for whoever debugs one.
+        Off = "off",
     }
 }
 
@@ -82,7 +86,7 @@ impl FromStr for Scheduling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mechanism {
-    /// Sends and waits through `io_uring`.
+    /// Sends through `io_uring` and waits by `ppoll`.
     #[serde(rename = "io_uring")]
     Uring = 1,
     /// Sends by `sendmmsg` and waits by `ppoll`.
@@ -120,6 +124,9 @@ mod tests {
         }
         for scheduling in [Scheduling::Fair, Scheduling::Realtime] {
             assert_eq!(scheduling.to_string().parse(), Ok(scheduling));
+        }
+        for sandbox in [Sandbox::On, Sandbox::Off] {
+            assert_eq!(sandbox.to_string().parse(), Ok(sandbox));
         }
         for mechanism in [Mechanism::Uring, Mechanism::Poll] {
             assert_eq!(Mechanism::from_code(mechanism.code()), Some(mechanism));

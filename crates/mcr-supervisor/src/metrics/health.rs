@@ -106,6 +106,7 @@ mod tests {
             pid: Some(77),
             state: WorkerState::Running,
             io: None,
+            confinement: None,
             generation: 9,
             in_sync: true,
             rules: 2,

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 use mcr_api::worker::launch::{
-    COMMANDS_DESCRIPTOR, Io, LEDGER_DESCRIPTOR, LOG_DESCRIPTOR, Scheduling,
+    COMMANDS_DESCRIPTOR, Io, LEDGER_DESCRIPTOR, LOG_DESCRIPTOR, Sandbox, Scheduling,
 };
 use mcr_core::ids::WorkerId;
 use mcr_core::ledger::{self, Header, VERSION, WORDS, header};
 use mcr_core::route::Position;
 use mcr_sys::ledger::{LedgerMemory, LedgerReader};
+use mcr_sys::sandbox::User;
 use mcr_sys::{process, seqpacket};
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
@@ -22,9 +23,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::user;
 use super::worker::Link;
 use crate::event::Event;
-use crate::settings::Settings;
+use crate::settings::{Settings, StartError};
 use crate::{limits, log, privileged, readiness};
 
 /// The running program, also when its file has been replaced meanwhile.
@@ -36,6 +38,8 @@ pub(crate) struct Launcher {
     io: Io,
     scheduling: Scheduling,
     busy_poll_us: u32,
+    sandbox: Sandbox,
+    user: User,
     events: mpsc::Sender<Event>,
     launched: u64,
 }
@@ -55,9 +59,15 @@ pub(crate) struct Process {
 }
 
 impl Launcher {
-    pub(crate) fn new(settings: &Settings, events: mpsc::Sender<Event>) -> Self {
-        let Settings { io, scheduling, busy_poll_us, .. } = *settings;
-        Self { io, scheduling, busy_poll_us, events, launched: 0 }
+    /// # Errors
+    /// [`StartError::WorkerUser`].
+    pub(crate) fn new(
+        settings: &Settings,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Self, StartError> {
+        let Settings { io, scheduling, busy_poll_us, sandbox, .. } = *settings;
+        let user = user::of_workers(settings.worker_user.as_deref())?;
+        Ok(Self { io, scheduling, busy_poll_us, sandbox, user, events, launched: 0 })
     }
 
     /// Starts a worker. Its end comes as [`Event::WorkerExited`].
@@ -116,6 +126,9 @@ impl Launcher {
         command.args(["--scheduling", &self.scheduling.to_string()]);
         command.args(["--busy-poll-us", &self.busy_poll_us.to_string()]);
         command.args(["--parent", &std::process::id().to_string()]);
+        command.args(["--sandbox", &self.sandbox.to_string()]);
+        let User { uid, gid } = self.user;
+        command.args(["--uid", &uid.to_string(), "--gid", &gid.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         // The service manager listens to the supervisor alone.
         for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {

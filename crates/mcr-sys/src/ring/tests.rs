@@ -188,6 +188,7 @@ fn check_sends(mut send_all: impl FnMut(&Gather<'_>, Vec<SendRequest<'_>>) -> Ve
     sender.set_nonblocking(true).unwrap();
     let request = |destination, payloads, segment_bytes| SendRequest {
         socket: sender.as_fd(),
+        place: 1,
         destination,
         payloads,
         segment_bytes,
@@ -223,11 +224,13 @@ fn both_mechanisms_send_runs_and_tell_refusals_in_order() {
         });
         assert_eq!(poll.take_system_calls(), 3);
         assert_eq!(poll.take_system_calls(), 0);
-        let Ok(mut uring) = Uring::new() else {
+        let Ok(mut uring) = Uring::new(2) else {
             println!("SKIP: io_uring is refused here");
             return;
         };
         check_sends(|gather, requests| {
+            uring.admit(1, requests[0].socket).unwrap();
+            uring.take_system_calls();
             let mut outcomes = Vec::new();
             uring.send_all(gather, requests.into_iter(), |_, outcome| outcomes.push(outcome));
             outcomes
@@ -279,7 +282,7 @@ fn both_mechanisms_wait_for_frames() {
             }
             poll.fired(1)
         });
-        let Ok(mut uring) = Uring::new() else {
+        let Ok(mut uring) = Uring::new(2) else {
             println!("SKIP: io_uring is refused here");
             return;
         };

@@ -24,7 +24,7 @@ use mcr_sys::uring::Uring;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::*;
-use crate::egress::Egress;
+use crate::egress::{self, Egress};
 use crate::ingress::Opened;
 
 #[global_allocator]
@@ -90,7 +90,8 @@ impl Bench {
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.set_nonblocking(true).unwrap();
         let source = sender.local_addr().unwrap();
-        self.plane.egresses.insert(Egress::new(EGRESS, sender.into(), source, 65_535));
+        let opened = egress::Opened { id: EGRESS, mtu: 65_535, source };
+        self.plane.egresses.insert(Egress::new(opened, sender.into()));
         let (here, nowhere) = (self.receiver.local_addr().unwrap(), "203.0.113.1:9");
         self.add_route(1, WIDE, &[here, here, nowhere.parse().unwrap()], loopback);
         self.add_route(2, NARROW, &[here], loopback);
@@ -169,6 +170,8 @@ fn send_all_kinds() -> u64 {
 
 fn relays_without_allocating(mut mechanism: impl Mechanism) {
     let mut bench = Bench::new();
+    let egress = bench.plane.egresses.at(0, EGRESS).unwrap();
+    mechanism.admit(0, egress.socket.as_fd()).unwrap();
     for round in 1..=3 {
         let sent = round * send_all_kinds();
         if round == 3 {
@@ -229,7 +232,7 @@ fn the_counting_allocator_counts() {
 
 #[test]
 fn io_uring_relays_without_allocating() {
-    in_own_namespace(|| match Uring::new() {
+    in_own_namespace(|| match Uring::new(1) {
         Ok(uring) => relays_without_allocating(uring),
         Err(refusal) => println!("SKIP: {refusal}"),
     });

@@ -140,7 +140,7 @@ fn shown(daemon: &Daemon, latest: u64) -> Result<()> {
 
 /// Drift, its repair, and a worker that stands still.
 fn behind(variant: Variant) -> Result<()> {
-    let relay = Relay::start_fallible(variant, RelayTopology::builder().build()?)?;
+    let relay = Relay::start_fallible(variant, RelayTopology::builder().build()?, &[])?;
     let mut reader = Reader::subscribe(&relay.daemon, None)?;
     relay.daemon.order_faults("0 drop 1")?;
     let input = SocketAddr::new(variant.family.group(1), 5_000);

@@ -77,7 +77,7 @@ struct Trial {
 
 impl Trial {
     fn start(variant: Variant) -> Result<Self> {
-        let relay = Relay::start_fallible(variant, RelayTopology::builder().build()?)?;
+        let relay = Relay::start_fallible(variant, RelayTopology::builder().build()?, &[])?;
         let inputs = relay.inputs(variant.family.group(1));
         let output = SocketAddr::new(variant.family.output_group(1), 6000);
         for input in BTreeSet::from_iter(&inputs) {

@@ -158,8 +158,14 @@ impl Relay {
     }
 
     /// Like [`Relay::start`], of the build whose workers fail to order.
-    pub(crate) fn start_fallible(variant: Variant, net: RelayTopology) -> Result<Self> {
-        Self::start_with(Share::some(), variant, net, Daemon::start_fallible)
+    pub(crate) fn start_fallible(
+        variant: Variant,
+        net: RelayTopology,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        Self::start_with(Share::some(), variant, net, |net, told| {
+            Daemon::start_fallible(net, &[told, arguments].concat())
+        })
     }
 
     /// Like [`Relay::start`], of a daemon as an ordinary user.

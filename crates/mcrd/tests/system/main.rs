@@ -30,6 +30,7 @@ mod outage;
 mod privileges;
 mod reload;
 mod rules;
+mod sandbox;
 mod service_manager;
 mod startup;
 mod statistics;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
     suite = events::trials(suite);
     suite = logging::trials(suite);
     suite = rules::trials(suite);
+    suite = sandbox::trials(suite);
     suite = startup::trials(suite);
     suite = statistics::trials(suite);
     suite = top::trials(suite);

@@ -125,7 +125,7 @@ impl Variant {
             return Err(Skip::Forbidden(reason).into());
         }
         if self.io == Mechanism::Uring {
-            Uring::new().map_err(|error| Skip::Forbidden(error.to_string()))?;
+            Uring::new(1).map_err(|error| Skip::Forbidden(error.to_string()))?;
         }
         cores.truncate(self.workers);
         Ok(cores)

@@ -169,6 +169,7 @@ fn worker(worker: u32) -> WorkerStatus {
         pid: Some(4711 + worker),
         state: WorkerState::Running,
         io: None,
+        confinement: None,
         generation: 3,
         in_sync: true,
         rules: 3,
