@@ -121,8 +121,9 @@ impl Daemon {
         let directory = self.directory.as_ref().context("a daemon of the product's build")?.path();
         let file = fs::OpenOptions::new().write(true).open(directory.join(FAULTS))?;
         // In one step and in place: a worker has it open and may read it at any moment.
-        ensure!(faults.len() <= FAULTS_BYTES, "{} bytes of faults", faults.len());
-        Ok(file.write_all_at(format!("{faults:<FAULTS_BYTES$}").as_bytes(), 0)?)
+        let lines = format!("{faults}\n");
+        ensure!(lines.len() <= FAULTS_BYTES, "{} bytes of faults", lines.len());
+        Ok(file.write_all_at(format!("{lines:<FAULTS_BYTES$}").as_bytes(), 0)?)
     }
 
     fn spawn(

@@ -62,7 +62,7 @@ impl CaptureRing {
         option::set(&socket, SOL_PACKET, libc::PACKET_VERSION, &version).doing(what)?;
         option::set(&socket, SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1_i32).doing(what)?;
         option::set(&socket, SOL_PACKET, libc::PACKET_RX_RING, &geometry.request()).doing(what)?;
-        let slots = Mapping::of(&socket, geometry).doing(what)?;
+        let slots = Mapping::of(&socket, geometry, 0).doing(what)?;
         Ok(Self { socket, slots, next: 0 })
     }
 

@@ -14,6 +14,8 @@ pub(crate) struct Mapping {
     memory: NonNull<libc::c_void>,
     slot_bytes: usize,
     slots: usize,
+    /// Bytes mapped behind the slots, which nobody looks at.
+    behind: usize,
 }
 
 // SAFETY: the mapping belongs to this value alone and is not tied to a thread; who changes a slot
@@ -24,17 +26,23 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps the ring that was set up on `socket` with exactly this geometry.
-    pub(crate) fn of(socket: &impl AsFd, geometry: RingGeometry) -> io::Result<Self> {
+    /// Another ring of the socket's comes behind it, of so many bytes: the kernel maps both, or
+    /// neither.
+    pub(crate) fn of(
+        socket: &impl AsFd,
+        geometry: RingGeometry,
+        behind: usize,
+    ) -> io::Result<Self> {
         let (slot_bytes, slots) = (geometry.slot_bytes as usize, geometry.slots as usize);
         if slots == 0 || slot_bytes < size_of::<libc::tpacket2_hdr>() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         // SAFETY: a new shared mapping at an address of the kernel's choosing; packet_mmap()
-        // accepts only the exact size of the ring, so all of it is backed.
+        // accepts only the exact size of the rings, so all of it is backed.
         let address = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                slot_bytes * slots,
+                slot_bytes * slots + behind,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED | libc::MAP_POPULATE,
                 socket.as_fd().as_raw_fd(),
@@ -45,7 +53,7 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let memory = NonNull::new(address).expect("mmap gives no null address");
-        Ok(Self { memory, slot_bytes, slots })
+        Ok(Self { memory, slot_bytes, slots, behind })
     }
 
     /// How many slots there are.
@@ -97,7 +105,7 @@ impl Mapping {
         slot * self.slot_bytes
     }
 
-    /// Bytes of the whole mapping.
+    /// Bytes of all slots.
     pub(crate) fn bytes_mapped(&self) -> usize {
         self.slots * self.slot_bytes
     }
@@ -112,6 +120,6 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: unmaps exactly what `of` mapped; whoever borrowed from it borrowed this value.
-        unsafe { libc::munmap(self.memory.as_ptr(), self.bytes_mapped()) };
+        unsafe { libc::munmap(self.memory.as_ptr(), self.bytes_mapped() + self.behind) };
     }
 }

@@ -62,6 +62,19 @@ impl RingGeometry {
     }
 }
 
+/// A transmit ring that no packet fits into. Whoever takes over a worker has its packet sockets, and
+/// sending by one asks for no privilege: any frame, by any interface. A socket with a transmit ring
+/// sends what stands in there and nothing else (`packet_sendmsg`, `net/packet/af_packet.c`), and
+/// these slots leave a frame 22 bytes, less than the headers of IP or ARP.
+fn mute_ring() -> libc::tpacket_req {
+    libc::tpacket_req {
+        tp_block_size: limits::MUTE_RING_BYTES,
+        tp_block_nr: 1,
+        tp_frame_size: limits::MUTE_SLOT_BYTES,
+        tp_frame_nr: limits::MUTE_RING_BYTES / limits::MUTE_SLOT_BYTES,
+    }
+}
+
 /// The kernel's number of a steering group (`PACKET_FANOUT`), unique in its network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SteeringGroup(u16);
@@ -105,6 +118,7 @@ impl PacketSocket {
                 _ => error,
             }
         })?;
+        packet_socket.set(libc::PACKET_TX_RING, &mute_ring(), ring)?;
         Ok(packet_socket)
     }
 
@@ -162,9 +176,9 @@ impl PacketSocket {
     }
 
     /// Gives up the ring, and with it the place in the steering group: that is the last member's
-    /// now, and this socket is the last one. Closing it would do, but only once nobody else holds
-    /// it, and a dead process's io_uring does until the kernel has taken that apart, which on a
-    /// busy machine is tens of milliseconds later (`packet_set_ring`, `net/packet/af_packet.c`).
+    /// now, and this socket is the last one. Closing it would do, too, but only once nobody else
+    /// holds it, and what it counted up to that moment could not be read any more
+    /// (`packet_set_ring`, `net/packet/af_packet.c`).
     ///
     /// # Errors
     /// `EBUSY` while a process maps the ring.

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use crate::abi::VNET_HEADER_BYTES;
+use crate::limits;
 use crate::mapping::Mapping;
 use crate::packet::RingGeometry;
 use copies::{Copies, LongFrame, Look};
@@ -100,7 +101,7 @@ impl RxRing {
     /// # Panics
     /// Never: the kernel gives no null address.
     pub fn map(socket: OwnedFd, geometry: RingGeometry) -> io::Result<Self> {
-        let memory = Mapping::of(&socket, geometry)?;
+        let memory = Mapping::of(&socket, geometry, limits::MUTE_RING_BYTES as usize)?;
         Ok(Self { socket, memory, oldest: 0, copies: Copies::new() })
     }
 

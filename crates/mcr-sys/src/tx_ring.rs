@@ -44,7 +44,7 @@ impl TxRing {
         set(libc::PACKET_QDISC_BYPASS, &1)?;
         set(libc::PACKET_VNET_HDR, &1)?;
         option::set(&socket, SOL_PACKET, libc::PACKET_TX_RING, &geometry.request()).doing(what)?;
-        let mut slots = Mapping::of(&socket, geometry).doing(what)?;
+        let mut slots = Mapping::of(&socket, geometry, 0).doing(what)?;
         for slot in 0..slots.slots() {
             let end = FRAME_OFFSET + VNET_HEADER_BYTES + frame.len();
             let bytes = slots.bytes(slot, FRAME_OFFSET..end);

@@ -1,9 +1,13 @@
 use super::*;
+use crate::abi::VNET_HEADER_BYTES;
 use crate::filter::{Admission, Interval, LinkHeader};
+use crate::mapping::Mapping;
 use crate::test_namespace::{ifindex, in_own_namespace};
 use mcr_core::steering::{Shares, Steering};
+use mcr_lab::frame::FrameBuilder;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+use std::sync::atomic::Ordering;
 
 const GEOMETRY: RingGeometry = RingGeometry { slot_bytes: 2048, slots: 32 };
 
@@ -98,7 +102,7 @@ fn steering_gives_each_frame_to_the_member_of_its_core() {
     });
 }
 
-/// Though somebody else holds the socket still, as a dead process's io_uring does.
+/// Though somebody else holds the socket still.
 #[test]
 fn who_gives_up_its_ring_leaves_its_place_to_the_last_member() {
     in_own_namespace(|| {
@@ -186,4 +190,45 @@ fn a_clone_is_the_same_socket() {
         send(4000, 3);
         assert_eq!(take_statistics(clone.as_fd()).unwrap().received, 3);
     });
+}
+
+/// Nobody who takes over a worker is to make frames of its own.
+#[test]
+fn an_ingress_socket_sends_nothing() {
+    in_own_namespace(|| {
+        let addresses = ["127.0.0.1:5000", "127.0.0.1:4000"].map(|text| text.parse().unwrap());
+        let frame = FrameBuilder::udp(addresses[0], addresses[1]).payload(b"forged").build();
+        let tap = bound();
+        tap.set_filter(&loopback_port(4000)).unwrap();
+        let seen = || tap.take_statistics().unwrap().received;
+        // What is sent on lo has arrived when the call returns.
+        let plain = packet_socket().unwrap();
+        bind_link(&plain, ifindex("lo"), libc::ETH_P_ALL as u16).unwrap();
+        assert_eq!(plain.send(&frame).unwrap(), frame.len());
+        assert_eq!(seen(), 1, "by any other socket");
+        let muted = bound();
+        let with_vnet_header = [&[0; VNET_HEADER_BYTES], &frame[..]].concat();
+        for bytes in [&frame, &with_vnet_header] {
+            assert!(!matches!(muted.socket.send(bytes), Ok(1..)));
+        }
+        // Nor through its transmit ring, by whoever writes into that.
+        let longest = (1..=frame.len()).rev().find(|length| {
+            write_into_mute_ring(&muted, &with_vnet_header, VNET_HEADER_BYTES + length);
+            matches!(muted.socket.send(&[]), Ok(1..))
+        });
+        assert_eq!(longest, Some(22));
+        assert_eq!(seen(), 0);
+    });
+}
+
+/// As a hijacked worker could: has the next slot to send say that it holds so many bytes.
+fn write_into_mute_ring(socket: &PacketSocket, frame: &[u8], length: usize) {
+    let slot_bytes = limits::MUTE_SLOT_BYTES;
+    let before = GEOMETRY.ring_bytes() / slot_bytes as usize;
+    let slots = before as u32 + limits::MUTE_RING_BYTES / slot_bytes;
+    let mut rings = Mapping::of(socket, RingGeometry { slot_bytes, slots }, 0).unwrap();
+    rings.header(before).tp_len = length as u32;
+    let room = rings.bytes(before, 32..slot_bytes as usize);
+    room.copy_from_slice(&frame[..room.len()]);
+    rings.status(before).store(libc::TP_STATUS_SEND_REQUEST, Ordering::Release);
 }
