@@ -16,7 +16,7 @@ use mcr_sys::ledger::LedgerReader;
 
 pub(crate) use commands::{answer, applying, code};
 pub(crate) use server::serve;
-pub(crate) use socket::{ControlSocket, SocketError};
+pub(crate) use socket::{ControlSocket, SocketError, make_directory};
 
 use crate::limits;
 use crate::news::Subscription;

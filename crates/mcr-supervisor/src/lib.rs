@@ -5,13 +5,14 @@
 //! `resources` what the rules desire on the `interfaces` as they are; `holdings` is what the
 //! `workers` must hold of it, and what they are told, compared with and restarted with.
 //! `configuration` is the file and its changes, `notify` tells the service manager,
-//! `privileged` has all that is done with privilege, `news` is what has happened, `conditions` how the rules are, as told,
+//! `privileged` has all that is done with privilege, `confinement` what is given up besides, `news` is what has happened, `conditions` how the rules are, as told,
 //! `control` speaks with clients, `stats` and `traces` read the workers' ledgers, `metrics` serves
 //! statistics over HTTP, and `log` prints.
 #![forbid(unsafe_code)]
 
 mod conditions;
 mod configuration;
+mod confinement;
 mod control;
 mod event;
 mod holdings;

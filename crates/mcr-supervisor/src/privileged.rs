@@ -9,7 +9,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
-use mcr_api::worker::launch::Scheduling;
+use mcr_api::worker::launch::{Sandbox, Scheduling};
 use mcr_sys::SetupError;
 use mcr_sys::device::DeviceWatch;
 use mcr_sys::icmp::UnreachableReports;
@@ -101,9 +101,16 @@ pub(crate) fn change_exclusions<T>(change: impl FnOnce() -> T) -> T {
 }
 
 /// Starts a worker's process. It begins with what it gives itself up with, and with what it asks
-/// for real-time scheduling by; both it then drops.
-pub(crate) fn spawn(command: &mut Command, scheduling: Scheduling) -> io::Result<Child> {
-    let mut passed_on = WORKER.to_vec();
+/// for real-time scheduling by; within its sandbox it has neither.
+pub(crate) fn spawn(
+    command: &mut Command,
+    scheduling: Scheduling,
+    sandbox: Sandbox,
+) -> io::Result<Child> {
+    let mut passed_on = Vec::new();
+    if sandbox == Sandbox::On {
+        passed_on.extend(WORKER);
+    }
     if scheduling == Scheduling::Realtime {
         passed_on.extend(REALTIME);
     }

@@ -5,6 +5,7 @@ use mcr_api::worker::launch::{Sandbox, Scheduling};
 use mcr_core::steering::Steering;
 use mcr_sys::filter::MAX_HASHED_MEMBERS;
 use mcr_sys::process::raise_descriptor_limit;
+use mcr_sys::sandbox::User;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -20,20 +21,27 @@ use crate::news::News;
 use crate::settings::{Settings, StartError};
 use crate::state::State;
 use crate::supervisor::Supervisor;
-use crate::workers::Workers;
-use crate::{limits, privileged, unreachable};
+use crate::workers::{Workers, user};
+use crate::{confinement, limits, privileged, unreachable};
 
 /// Starts everything, serves until told to end, and ends everything.
 pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
     let config = settings.config.as_deref().map_or(Ok(Config::default()), configuration::read)?;
+    let worker_user = user::of_workers(settings.worker_user.as_deref())?;
+    control::make_directory(&settings.control).map_err(|error| socket_error(&error))?;
+    let confined = confinement::confine(&settings, &config, worker_user)?;
     let format = settings.log_format.or(config.log.format);
     let log = privileged::without(|| Log::begin(format, &config.log.levels));
+    confined.tell();
     privileged::packet_sockets_permitted().map_err(StartError::Permission)?;
     if settings.scheduling == Scheduling::Realtime {
         privileged::realtime_permitted().map_err(StartError::Permission)?;
     }
     if settings.sandbox == Sandbox::Off {
-        warn!("workers run without their sandbox: whoever takes one over has what mcrd has");
+        warn!(
+            "workers run without their sandbox, and mcrd without its own: whoever takes a worker \
+             over has what mcrd has"
+        );
     }
     if let Err(error) = raise_descriptor_limit() {
         warn!(
@@ -43,7 +51,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
     }
     let (socket, listener) =
         ControlSocket::bind(&settings.control).map_err(|error| socket_error(&error))?;
-    let outcome = serve_at(listener, &settings, config, log).await;
+    let outcome = serve_at(listener, &settings, config, worker_user, log).await;
     socket.remove();
     outcome
 }
@@ -52,6 +60,7 @@ async fn serve_at(
     listener: std::os::unix::net::UnixListener,
     settings: &Settings,
     config: Config,
+    worker_user: User,
     log: Log,
 ) -> Result<(), StartError> {
     let (events, inbox) = mpsc::channel(limits::EVENTS);
@@ -67,7 +76,7 @@ async fn serve_at(
     }
     let news = News::default();
     let state = State::new(interfaces, steering, &settings.cores, news.clone());
-    let workers = Workers::new(settings, log.levels(), events.clone(), news)?;
+    let workers = Workers::new(settings, worker_user, log.levels(), events.clone(), news);
     let configuration = Configuration::new(settings.config.clone(), &config, events.clone());
     let mut supervisor = Supervisor::new(state, workers, log, configuration, inbox);
     supervisor.configure(&config.rules)?;

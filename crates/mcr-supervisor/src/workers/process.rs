@@ -23,10 +23,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::user;
 use super::worker::Link;
 use crate::event::Event;
-use crate::settings::{Settings, StartError};
+use crate::settings::Settings;
 use crate::{limits, log, privileged, readiness};
 
 /// The running program, also when its file has been replaced meanwhile.
@@ -59,15 +58,9 @@ pub(crate) struct Process {
 }
 
 impl Launcher {
-    /// # Errors
-    /// [`StartError::WorkerUser`].
-    pub(crate) fn new(
-        settings: &Settings,
-        events: mpsc::Sender<Event>,
-    ) -> Result<Self, StartError> {
+    pub(crate) fn new(settings: &Settings, user: User, events: mpsc::Sender<Event>) -> Self {
         let Settings { io, scheduling, busy_poll_us, sandbox, .. } = *settings;
-        let user = user::of_workers(settings.worker_user.as_deref())?;
-        Ok(Self { io, scheduling, busy_poll_us, sandbox, user, events, launched: 0 })
+        Self { io, scheduling, busy_poll_us, sandbox, user, events, launched: 0 }
     }
 
     /// Starts a worker. Its end comes as [`Event::WorkerExited`].
@@ -86,7 +79,7 @@ impl Launcher {
             (log_writer.into(), LOG_DESCRIPTOR),
         ];
         let mut command = self.command(worker, core, inherited)?;
-        let child = privileged::spawn(&mut command, self.scheduling)?;
+        let child = privileged::spawn(&mut command, self.scheduling, self.sandbox)?;
         let log_reader = pipe::Receiver::from_owned_fd(log_reader.into())?;
         let last_words = tokio::spawn(log::relay(worker, log_reader));
         self.launched += 1;

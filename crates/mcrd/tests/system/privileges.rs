@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
 
 use anyhow::{Context, Result, ensure};
 use caps::Capability::{self, *};
 use caps::{CapSet, CapsHashSet};
+use mcr_api::control::{self, Lack, Workers};
 use mcr_lab::daemon::{Daemon, Grant};
-use mcr_lab::harness::Suite;
+use mcr_lab::harness::{Skip, Suite};
 use mcr_lab::namespace::Namespace;
 use mcr_lab::sink::Sink;
 use mcr_lab::topology::RelayTopology;
 use mcr_sys::process::realtime_scheduling_permitted;
+use tempfile::TempDir;
 
 use crate::fixture::{Relay, delivered, rule};
 use crate::variant::{Variant, endpoint};
@@ -32,6 +35,7 @@ const NEEDED: [Capability; 8] = [
 pub(crate) fn trials(suite: Suite) -> Suite {
     suite
         .trial("privileges::root_keeps_what_it_needs", root_keeps_what_it_needs)
+        .trial("privileges::files_elsewhere_are_not_read", files_elsewhere_are_not_read)
         .trial("privileges::realtime_is_kept_where_it_is_wanted", realtime_is_kept)
         .trial("privileges::capabilities_of_the_file", || {
             relays_as_nobody(Grant::File(&[CAP_NET_RAW]), &[CAP_NET_RAW], &[])
@@ -60,6 +64,8 @@ struct Held {
     bounding: u64,
     ambient: u64,
     no_new_privileges: u64,
+    /// 2: system calls are filtered.
+    seccomp: u64,
 }
 
 impl Held {
@@ -76,12 +82,13 @@ impl Held {
             bounding: field("CapBnd:", 16)?,
             ambient: field("CapAmb:", 16)?,
             no_new_privileges: field("NoNewPrivs:", 10)?,
+            seccomp: field("Seccomp:", 10)?,
         })
     }
 }
 
-/// The first thread of an idle supervisor has these capabilities permitted and none in force, and
-/// its other threads have none.
+/// The first thread of an idle supervisor has these capabilities permitted and none in force, its
+/// other threads have none, and the calls of all are filtered.
 fn check_supervisor(daemon: &Daemon, permitted: u64) -> Result<()> {
     let pid = daemon.pid().to_string();
     let mut others = 0;
@@ -92,10 +99,43 @@ fn check_supervisor(daemon: &Daemon, permitted: u64) -> Result<()> {
         let none_in_force = held.effective == 0 && held.inheritable == 0 && held.ambient == 0;
         let expected = if is_first { permitted } else { 0 };
         let kept = held.permitted == expected && held.no_new_privileges == 1;
-        ensure!(none_in_force && kept, "{task:?}: not {expected:x}: {held:x?}");
+        ensure!(
+            none_in_force && kept && held.seccomp == 2,
+            "{task:?}: not {expected:x}: {held:x?}"
+        );
         others += u32::from(!is_first);
     }
     ensure!(others > 0, "the log has a thread");
+    Ok(())
+}
+
+/// What the daemon was not told of at its start it cannot read later, also as root.
+fn files_elsewhere_are_not_read() -> Result<()> {
+    let directories = [TempDir::new()?, TempDir::new()?];
+    let [config, elsewhere] = directories.each_ref().map(|at| at.path().join("mcr.toml"));
+    for file in [&config, &elsewhere] {
+        fs::write(file, "")?;
+    }
+    let file = config.to_str().context("temporary paths are text")?;
+    let daemon = Daemon::start(&Namespace::new("relay")?, &["--cores", "0", "--config", file])?;
+    let reload = || -> Result<(bool, String)> {
+        let output = daemon.mcrctl(&["reload"])?;
+        Ok((output.status.success(), String::from_utf8(output.stderr)?))
+    };
+    // Another file in its place is read.
+    fs::remove_file(&config)?;
+    fs::write(&config, "")?;
+    let (read, said) = reload()?;
+    ensure!(read, "{said}");
+    fs::remove_file(&config)?;
+    symlink(&elsewhere, &config)?;
+    let (read, said) = reload()?;
+    let workers: Workers = daemon.ask(&control::Command::ListWorkers {})?;
+    let confinement = workers.workers[0].confinement.as_ref();
+    if confinement.is_some_and(|held| held.lacks.contains(&Lack::Landlock)) {
+        return Err(Skip::KernelLacks("Landlock".into()).into());
+    }
+    ensure!(!read && said.contains("Permission denied"), "{said}");
     Ok(())
 }
 
