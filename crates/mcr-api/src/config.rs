@@ -4,6 +4,9 @@
 //! [steering]
 //! mode = "hash"
 //!
+//! [control]
+//! group = "mcr"
+//!
 //! [metrics]
 //! listen = "127.0.0.1:9464"
 //!
@@ -17,6 +20,7 @@
 //! outputs = ["239.2.2.2:6000@eth1", { to = "10.9.0.4:7000@eth2", ttl = 8 }]
 //! ```
 
+mod control;
 mod log;
 mod metrics;
 
@@ -29,10 +33,12 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::rule::{Key, OutputSpec, RuleSpec, source_address};
+pub use control::ControlConfig;
+use control::ControlTable;
 pub use log::LogConfig;
 use log::LogTable;
-pub use metrics::MetricsConfig;
 use metrics::MetricsTable;
+pub use metrics::{MetricsConfig, NoListenAddress, listen_address};
 
 /// What the file asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +47,8 @@ pub struct Config {
     pub rules: Vec<ConfiguredRule>,
     /// How frames are divided among the workers, where it says so.
     pub steering: Option<Steering>,
+    /// Whose the control socket is.
+    pub control: ControlConfig,
     /// What of the metrics it says.
     pub metrics: MetricsConfig,
     /// How and what is logged.
@@ -96,7 +104,8 @@ impl Config {
         let metrics = metrics.map_err(|(place, cause)| error(Some(place), cause))?;
         let log = file.log.map_or_else(|| Ok(LogConfig::default()), LogTable::read);
         let log = log.map_err(|(place, cause)| error(Some(place), cause))?;
-        Ok(Self { rules, steering: steering.transpose()?, metrics, log })
+        let control = file.control.map(ControlTable::read).unwrap_or_default();
+        Ok(Self { rules, steering: steering.transpose()?, control, metrics, log })
     }
 }
 
@@ -105,6 +114,7 @@ impl Config {
 #[serde(deny_unknown_fields)]
 struct File {
     steering: Option<SteeringTable>,
+    control: Option<ControlTable>,
     metrics: Option<MetricsTable>,
     log: Option<LogTable>,
     #[serde(default)]
@@ -250,8 +260,8 @@ exclusive = true
         );
         assert_eq!(
             error("[[rule]]", "[sterling]\n[[rule]]"),
-            "mcr.toml:2: unknown field `sterling`, expected one of `steering`, `metrics`, `log`, \
-             `rule`"
+            "mcr.toml:2: unknown field `sterling`, expected one of `steering`, `control`, \
+             `metrics`, `log`, `rule`"
         );
         assert_eq!(
             error("[[rule]]", "[steering]\nmode = \"dice\"\n[[rule]]"),

@@ -1,6 +1,7 @@
 //! The control protocol: one JSON object a line over a Unix stream socket, requests answered in
 //! order.
 
+mod access;
 mod answer;
 mod error;
 mod event;
@@ -15,6 +16,7 @@ pub use crate::worker::launch::{Mechanism, Sandbox};
 pub use crate::worker::{Confinement, Lack};
 pub use mcr_core::steering::Steering;
 
+pub use access::{Access, read_only_path};
 pub use answer::{
     Added, Answer, Events, Reloaded, Removed, RuleState, RuleStatus, Rules, Subscribed, Version,
     WorkerState, WorkerStatus, Workers,

@@ -104,6 +104,12 @@ metrics! {
     ConnectionsDropped = Counter "mcr_metrics_connections_dropped" "" NONE,
         "Connections to this exporter closed early, to make room for newer ones.";
 
+    ControlClients = Gauge "mcr_control_clients" "" NONE, "Clients of the control sockets.";
+    ControlRefusals = Counter "mcr_control_refusals" "" &["reason"],
+        "Clients and requests of the control sockets refused, slowed or left, by reason.";
+    AuditRecords = Counter "mcr_audit_records" "" NONE,
+        "Changes asked for and audited: the number of the latest audit line.";
+
     WorkerUp = Gauge "mcr_worker_up" "" WORKER,
         "1 where the worker relays and its loop turns, else 0.";
     WorkerInSync = Gauge "mcr_worker_in_sync" "" WORKER,

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Parser;
 use mcr_lab::calibrate::{Calibration, calibrate};
 use mcr_lab::user_namespace::become_root_in_user_namespace;
-use mcr_lab::{bench, demo, document, soak};
+use mcr_lab::{bench, demo, dependencies, document, soak, unsafe_inventory};
 
 /// Makes networks, traffic and measurements for MCR, all by itself.
 #[derive(Parser)]
@@ -23,8 +23,11 @@ enum Command {
     Soak(soak::Options),
     /// Measure what the test bed carries without the relay: sender, veth pair, sink.
     Calibrate(Calibration),
-    /// Make the tables of docs/observing.md anew from the code.
+    /// Make the tables of docs/observing.md and the counts of crates/mcr-sys/unsafe.toml anew from
+    /// the code.
     Document,
+    /// Say what the shipped programs are built of, and check the notes about unsafe code in it.
+    Dependencies,
 }
 
 // Whatever makes namespaces comes first: a process with threads may not make a user namespace.
@@ -45,6 +48,11 @@ fn main() -> Result<ExitCode> {
         }
         Command::Document => {
             document::run()?;
+            unsafe_inventory::run()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Dependencies => {
+            dependencies::run()?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Demo(options) => demo::run(&options),

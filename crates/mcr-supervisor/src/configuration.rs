@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mcr_api::config::{Config, ConfiguredRule, LogConfig, MetricsConfig};
+use mcr_api::config::{Config, ConfiguredRule, ControlConfig, LogConfig, MetricsConfig};
 use mcr_api::control::{About, Answer, ErrorBody, ErrorCode, EventKind, Reloaded};
 use mcr_core::steering::Steering;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::control::{self, Reply};
+use crate::control::{self, Asker, Reply};
 use crate::event::Event;
 use crate::settings::StartError;
 use crate::supervisor::Supervisor;
@@ -20,15 +20,14 @@ pub(crate) struct Configuration {
     path: Option<PathBuf>,
     /// What it said of steering at the start.
     steering: Option<Steering>,
+    /// What it said of the control socket then.
+    control: ControlConfig,
     /// What it said of metrics then.
     metrics: MetricsConfig,
     /// What it says of the log.
     log: LogConfig,
     events: mpsc::Sender<Event>,
 }
-
-/// The client that waits for an answer; none after a signal.
-pub(crate) type Asker = Option<oneshot::Sender<Reply>>;
 
 /// Why the file was not taken over.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +45,7 @@ impl Configuration {
         Self {
             path,
             steering: config.steering,
+            control: config.control.clone(),
             metrics: config.metrics,
             log: config.log.clone(),
             events,
@@ -85,6 +85,9 @@ impl Supervisor {
             if config.steering != self.configuration.steering {
                 warn!("{file}: steering cannot change while datagrams flow: restart mcrd for that");
             }
+            if config.control != self.configuration.control {
+                warn!("{file}: whose the control socket is holds from a restart of mcrd on");
+            }
             if config.metrics != self.configuration.metrics {
                 warn!("{file}: what is said of metrics holds from a restart of mcrd on");
             }
@@ -107,7 +110,6 @@ impl Supervisor {
             error!("{message}");
         }
         self.state.news.tell(kind, About::default(), message);
-        let Some(asker) = asker else { return };
         let reply = match taken {
             Ok(reloaded) => Reply {
                 applying: Some(control::applying(self)),
@@ -115,8 +117,7 @@ impl Supervisor {
             },
             Err(refused) => Err(ErrorBody::new(code(&refused), refused)).into(),
         };
-        // A client that has gone meanwhile needs no answer.
-        _ = asker.send(reply);
+        asker.answer(&mut self.audit, reply);
     }
 
     /// Takes over what is otherwise now: what was set while running stays until then.

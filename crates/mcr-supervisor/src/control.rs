@@ -1,7 +1,11 @@
 //! The control socket: who listens, what is asked, what is answered.
 
+mod clients;
 mod commands;
 mod connection;
+mod ownership;
+mod pace;
+mod peer;
 mod server;
 mod socket;
 mod subscriber;
@@ -10,14 +14,19 @@ mod traces;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mcr_api::control::{Answer, ErrorBody};
+use mcr_api::control::{Answer, Command, ErrorBody};
 use mcr_core::ledger::{Header, header};
 use mcr_sys::ledger::LedgerReader;
+use tokio::sync::oneshot;
 
+pub(crate) use clients::Clients;
 pub(crate) use commands::{answer, applying, code};
-pub(crate) use server::serve;
+pub(crate) use ownership::Ownership;
+pub(crate) use peer::{Gate, Peer, Users};
+pub(crate) use server::{Entrance, Host, serve};
 pub(crate) use socket::{ControlSocket, SocketError, make_directory};
 
+use crate::audit::{Audit, By, Change};
 use crate::limits;
 use crate::news::Subscription;
 
@@ -29,6 +38,33 @@ pub(crate) struct Reply {
     pub(crate) applying: Option<Applying>,
     /// What to tell the client after it.
     pub(crate) subscription: Option<Subscription>,
+}
+
+/// Who waits for a reply, and what would be changed.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    /// `None`: nothing, so nothing is audited.
+    pub(crate) change: Option<Change>,
+    /// `None`: nobody, as after a signal.
+    pub(crate) reply: Option<oneshot::Sender<Reply>>,
+}
+
+impl Asker {
+    /// Whoever has sent SIGHUP.
+    pub(crate) fn signal() -> Self {
+        Self { change: Change::of(&Command::Reload {}, By::Signal), reply: None }
+    }
+
+    /// Audits what has come of it, and tells who waits.
+    pub(crate) fn answer(self, audit: &mut Audit, reply: Reply) {
+        if let Some(change) = &self.change {
+            audit.write(change, &reply.result);
+        }
+        if let Some(asker) = self.reply {
+            // A client that has gone meanwhile needs no answer.
+            _ = asker.send(reply);
+        }
+    }
 }
 
 impl From<Result<Answer, ErrorBody>> for Reply {

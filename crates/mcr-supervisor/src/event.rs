@@ -1,5 +1,7 @@
 //! What the supervisor's one loop is fed with.
 
+use std::sync::Arc;
+
 use mcr_api::config::Config;
 use mcr_api::control::Command;
 use mcr_core::ids::WorkerId;
@@ -7,15 +9,15 @@ use mcr_core::interfaces::Interfaces;
 use mcr_sys::icmp::Unreachable;
 use tokio::sync::oneshot;
 
-use crate::configuration::{Asker, ReloadError};
-use crate::control::Reply;
+use crate::configuration::ReloadError;
+use crate::control::{Asker, Peer, Reply};
 use crate::metrics;
 
 /// Something to react to.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A client asks.
-    Request { command: Command, reply: oneshot::Sender<Reply> },
+    Request { command: Command, from: Arc<Peer>, reply: oneshot::Sender<Reply> },
     /// A worker process ended.
     WorkerExited { worker: WorkerId, incarnation: u64, how: String },
     /// A worker's command socket, once full, has room again.

@@ -5,11 +5,13 @@
 //! `resources` what the rules desire on the `interfaces` as they are; `holdings` is what the
 //! `workers` must hold of it, and what they are told, compared with and restarted with.
 //! `configuration` is the file and its changes, `notify` tells the service manager,
-//! `privileged` has all that is done with privilege, `confinement` what is given up besides, `news` is what has happened, `conditions` how the rules are, as told,
-//! `control` speaks with clients, `stats` and `traces` read the workers' ledgers, `metrics` serves
-//! statistics over HTTP, and `log` prints.
+//! `privileged` has all that is done with privilege, `confinement` what is given up besides,
+//! `news` is what has happened, `conditions` how the rules are, as told, `control` speaks with
+//! clients, `audit` logs what they change, `stats` and `traces` read the workers' ledgers,
+//! `metrics` serves statistics over HTTP, and `log` prints.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod conditions;
 mod configuration;
 mod confinement;
@@ -41,7 +43,7 @@ pub use settings::{Settings, StartError};
 /// Runs the daemon until SIGTERM or SIGINT. To be called on the process's first thread: the kernel
 /// ends the workers with the thread that started them.
 pub fn run(settings: Settings) -> Result<(), StartError> {
-    privileged::settle(settings.scheduling).map_err(StartError::Permission)?;
+    privileged::settle_at_start(settings.scheduling).map_err(StartError::Permission)?;
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let builder = builder.enable_all().on_thread_start(mcr_sys::privileges::renounce);
     let runtime = builder

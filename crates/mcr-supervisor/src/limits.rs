@@ -91,6 +91,32 @@ pub(crate) const SAMPLED_AT_ONCE: usize = 1_024;
 /// Clients at a time: each may hold one request of a MiB and its answer.
 pub(crate) const CLIENTS: usize = 64;
 
+/// Clients of one user at a time, root and the daemon's own user aside: so three users who take all
+/// they can still leave room for the others.
+pub(crate) const CLIENTS_OF_A_USER: usize = CLIENTS / 4;
+
+/// Clients of the read-only socket at a time: who may only look never keeps out who may change.
+pub(crate) const READERS: usize = CLIENTS / 2;
+
+/// What a request costs its client in time: twice as many in a second as a client adds rules that
+/// waits for each answer (some 2,500).
+pub(crate) const REQUEST_COST: Duration = Duration::from_micros(1_000_000 / (2 * 2_500));
+
+/// Bytes of requests and answers that cost their client a second: the statistics of 10,000 rules
+/// (some 5 MB) a few times a second.
+pub(crate) const BYTES_A_SECOND: u64 = 32 * 1024 * 1024;
+
+/// What a forbidden request costs its client: each is a line of the log, and ten in a second tell
+/// an auditor as much as a thousand.
+pub(crate) const FORBIDDEN_COST: Duration = Duration::from_millis(1000 / 10);
+
+/// What a client may use at once before it is slowed: 10,000 requests, a rule each for the most
+/// rules that are usual.
+pub(crate) const CREDIT: Duration = Duration::from_secs(2);
+
+/// Characters of a request in its audit line: a rule with some outputs; the rest is cut.
+pub(crate) const AUDIT_CHARACTERS: usize = 1_024;
+
 /// How long a client may be silent, also within a request.
 pub(crate) const CLIENT_IDLE: Duration = Duration::from_mins(1);
 

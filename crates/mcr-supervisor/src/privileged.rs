@@ -7,6 +7,8 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::thread;
 
 use mcr_api::worker::launch::{Sandbox, Scheduling};
@@ -19,7 +21,10 @@ use mcr_sys::process;
 use mcr_sys::reservation::PortReservation;
 use mcr_sys::sockaddr::Family;
 use mcr_sys::udp::{EgressOptions, EgressSocket};
+use nix::unistd::{Gid, Uid};
 use tokio::process::{Child, Command};
+
+use crate::control::{ControlSocket, SocketError};
 
 /// Packet sockets and raw ICMP sockets, without which there is no relay.
 const RAW: &[Capability] = &[Capability::CAP_NET_RAW];
@@ -31,6 +36,8 @@ const EGRESS: &[Capability] = &[Capability::CAP_NET_ADMIN, Capability::CAP_NET_B
 const LOW_PORT: &[Capability] = &[Capability::CAP_NET_BIND_SERVICE];
 /// Programs at the ingress, for exclusive rules.
 const EXCLUSION: &[Capability] = &[Capability::CAP_BPF, Capability::CAP_NET_ADMIN];
+/// A control socket of another owner or group, which is opened to that once it is theirs.
+const CONTROL: &[Capability] = &[Capability::CAP_CHOWN, Capability::CAP_FOWNER];
 /// What a worker gives itself up with: its user, its groups, its bounding set.
 const WORKER: &[Capability] =
     &[Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_SETPCAP];
@@ -40,13 +47,22 @@ const REALTIME: &[Capability] = &[Capability::CAP_SYS_NICE];
 const KILL: &[Capability] = &[Capability::CAP_KILL];
 
 /// Gives up for ever what no call of this module needs. To be called before there is a second
-/// thread.
+/// thread; and then [`settle`], once there is a control socket.
+pub(crate) fn settle_at_start(scheduling: Scheduling) -> Result<(), SetupError> {
+    privileges::settle(&[&kept(scheduling), CONTROL].concat())
+}
+
+/// Gives up for ever what only the start needs.
 pub(crate) fn settle(scheduling: Scheduling) -> Result<(), SetupError> {
+    privileges::settle(&kept(scheduling))
+}
+
+fn kept(scheduling: Scheduling) -> Vec<Capability> {
     let mut kept = [RAW, INGRESS, EGRESS, LOW_PORT, EXCLUSION, WORKER, KILL].concat();
     if scheduling == Scheduling::Realtime {
         kept.extend(REALTIME);
     }
-    privileges::settle(&kept)
+    kept
 }
 
 /// Calls on a thread that holds no privilege, as do those that it starts.
@@ -93,6 +109,15 @@ pub(crate) fn port_reservation(ifname: &str, address: SocketAddr) -> io::Result<
 
 pub(crate) fn metrics_listener(address: SocketAddr) -> io::Result<TcpListener> {
     in_force(LOW_PORT, || TcpListener::bind(address))
+}
+
+/// Listens for clients; only before [`settle`] may the socket be another user's.
+pub(crate) fn control_socket(
+    path: &Path,
+    owner: Option<Uid>,
+    group: Option<Gid>,
+) -> Result<(ControlSocket, UnixListener), SocketError> {
+    in_force(CONTROL, || ControlSocket::bind(path, owner, group))
 }
 
 /// Changes what ends at the ingress.

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use mcr_api::config::ConfigError;
+use mcr_api::config::{ConfigError, ControlConfig};
 use mcr_api::log::Format;
 use mcr_api::worker::launch::{Io, Sandbox, Scheduling};
 use mcr_core::rule_set::Refused;
@@ -19,6 +19,8 @@ pub struct Settings {
     pub config: Option<PathBuf>,
     /// The control socket's path.
     pub control: PathBuf,
+    /// Whose the control sockets are; what is `None` is as the configuration file says.
+    pub control_owner: ControlConfig,
     /// The core of each worker, at least one, each once, all allowed to this process.
     pub cores: Vec<usize>,
     /// How workers are to send and wait.
@@ -89,6 +91,12 @@ pub enum StartError {
     /// The control socket cannot be made.
     #[error("{0}")]
     ControlPath(String),
+    /// There is no such user or group to own the control socket.
+    #[error("{0}")]
+    ControlOwner(String),
+    /// The control socket cannot be given to that user or group.
+    #[error("{0}")]
+    ControlNotGiven(String),
     /// The address for the metrics cannot be had.
     #[error("metrics at {address}: {cause}: {}", remedy(cause))]
     MetricsAddress {

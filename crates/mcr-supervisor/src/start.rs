@@ -1,6 +1,9 @@
 //! From settings to a relay that serves: each step in its order.
 
+use std::sync::Arc;
+
 use mcr_api::config::Config;
+use mcr_api::control::{Access, read_only_path};
 use mcr_api::worker::launch::{Sandbox, Scheduling};
 use mcr_core::steering::Steering;
 use mcr_sys::filter::MAX_HASHED_MEMBERS;
@@ -9,10 +12,11 @@ use mcr_sys::sandbox::User;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::configuration::{self, Configuration};
-use crate::control::{self, ControlSocket, SocketError};
+use crate::control::{self, ControlSocket, Entrance, Gate, Host, Ownership, SocketError, Users};
 use crate::event::Event;
 use crate::interfaces::Observer;
 use crate::log::Log;
@@ -27,9 +31,9 @@ use crate::{confinement, limits, privileged, unreachable};
 /// Starts everything, serves until told to end, and ends everything.
 pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
     let config = settings.config.as_deref().map_or(Ok(Config::default()), configuration::read)?;
-    let worker_user = user::of_workers(settings.worker_user.as_deref())?;
+    let names = Names::look_up(&settings, &config)?;
     control::make_directory(&settings.control).map_err(|error| socket_error(&error))?;
-    let confined = confinement::confine(&settings, &config, worker_user)?;
+    let confined = confinement::confine(&settings, &config, names.worker)?;
     let format = settings.log_format.or(config.log.format);
     let log = privileged::without(|| Log::begin(format, &config.log.levels));
     confined.tell();
@@ -49,18 +53,18 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
              (LimitNOFILE= of the service, or ulimit -n)"
         );
     }
-    let (socket, listener) =
-        ControlSocket::bind(&settings.control).map_err(|error| socket_error(&error))?;
-    let outcome = serve_at(listener, &settings, config, worker_user, log).await;
-    socket.remove();
+    let (sockets, entrances) = control_sockets(&settings, names.ownership)?;
+    privileged::settle(settings.scheduling).map_err(StartError::Permission)?;
+    let outcome = serve_at(entrances, &settings, config, names, log).await;
+    sockets.into_iter().for_each(ControlSocket::remove);
     outcome
 }
 
 async fn serve_at(
-    listener: std::os::unix::net::UnixListener,
+    entrances: Vec<Entrance>,
     settings: &Settings,
     config: Config,
-    worker_user: User,
+    names: Names,
     log: Log,
 ) -> Result<(), StartError> {
     let (events, inbox) = mpsc::channel(limits::EVENTS);
@@ -76,7 +80,7 @@ async fn serve_at(
     }
     let news = News::default();
     let state = State::new(interfaces, steering, &settings.cores, news.clone());
-    let workers = Workers::new(settings, worker_user, log.levels(), events.clone(), news);
+    let workers = Workers::new(settings, names.worker, log.levels(), events.clone(), news);
     let configuration = Configuration::new(settings.config.clone(), &config, events.clone());
     let mut supervisor = Supervisor::new(state, workers, log, configuration, inbox);
     supervisor.configure(&config.rules)?;
@@ -87,15 +91,82 @@ async fn serve_at(
     supervisor.start_workers().await?;
     observer.watch(events.clone()).map_err(system("watching the interfaces"))?;
     unreachable::collect(&events);
-    let listener = UnixListener::from_std(listener).map_err(system("watching for clients"))?;
-    let clients = tokio::spawn(control::serve(listener, events));
+    let clients = take_clients_in(entrances, names.users, &supervisor, &events);
+    let clients = clients.map_err(system("watching for clients"))?;
     say_ready(&mut supervisor, settings);
     supervisor.service_manager.ready();
     supervisor.run().await;
-    clients.abort();
+    drop(clients);
     drop(server);
     supervisor.stop().await;
     Ok(())
+}
+
+/// Whoever is known by name: looked up while the name service's files can be read.
+struct Names {
+    worker: User,
+    ownership: Ownership,
+    users: Users,
+}
+
+impl Names {
+    fn look_up(settings: &Settings, config: &Config) -> Result<Self, StartError> {
+        Ok(Self {
+            worker: user::of_workers(settings.worker_user.as_deref())?,
+            ownership: Ownership::resolve(&settings.control_owner, &config.control)?,
+            users: Users::read(),
+        })
+    }
+}
+
+/// The control socket, and where a group may look at a socket of its own that one.
+fn control_sockets(
+    settings: &Settings,
+    ownership: Ownership,
+) -> Result<(Vec<ControlSocket>, Vec<Entrance>), StartError> {
+    let Ownership { owner, group, read_group } = ownership;
+    let mut places = vec![(settings.control.clone(), group, Access::Change)];
+    if read_group.is_some() {
+        places.push((read_only_path(&settings.control), read_group, Access::Read));
+    }
+    let (mut sockets, mut entrances) = (Vec::new(), Vec::new());
+    for (path, group, access) in places {
+        let bound = privileged::control_socket(&path, owner, group);
+        let bound = bound.and_then(|(socket, listener)| {
+            sockets.push(socket);
+            let gate = Gate::of(&path, access);
+            let what = "looking at it";
+            let gate = gate.map_err(|cause| SocketError::Path { path, what, cause })?;
+            Ok(Entrance { listener, gate })
+        });
+        match bound {
+            Ok(entrance) => entrances.push(entrance),
+            Err(error) => {
+                sockets.into_iter().for_each(ControlSocket::remove);
+                return Err(socket_error(&error));
+            }
+        }
+    }
+    Ok((sockets, entrances))
+}
+
+/// Lets clients in at each entrance, until the answer is dropped.
+fn take_clients_in(
+    entrances: Vec<Entrance>,
+    users: Users,
+    supervisor: &Supervisor,
+    events: &mpsc::Sender<Event>,
+) -> std::io::Result<JoinSet<()>> {
+    let host = Host {
+        users: Arc::new(users),
+        clients: Arc::clone(&supervisor.clients),
+        supervisor: events.clone(),
+    };
+    let mut tasks = JoinSet::new();
+    for Entrance { listener, gate } in entrances {
+        tasks.spawn(control::serve(UnixListener::from_std(listener)?, gate, host.clone()));
+    }
+    Ok(tasks)
 }
 
 /// Signals are asked for before anything is held that must be given back.
@@ -156,6 +227,7 @@ fn cores_text(cores: &[usize]) -> String {
 fn socket_error(error: &SocketError) -> StartError {
     match error {
         SocketError::Live(_) => StartError::Live(error.to_string()),
+        SocketError::Owner { .. } => StartError::ControlNotGiven(error.to_string()),
         _ => StartError::ControlPath(error.to_string()),
     }
 }

@@ -1,6 +1,7 @@
 //! The one loop that owns the state: events in, one after the other, so that nothing needs a lock.
 
 use std::future::ready;
+use std::sync::Arc;
 use std::time::Instant;
 
 use mcr_api::log::Levels;
@@ -9,8 +10,9 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use crate::configuration::{Asker, Configuration};
-use crate::control;
+use crate::audit::Audit;
+use crate::configuration::Configuration;
+use crate::control::{self, Asker, Clients};
 use crate::event::Event;
 use crate::limits;
 use crate::log::Log;
@@ -34,6 +36,8 @@ pub(crate) struct Supervisor {
     pub(crate) started: u64,
     pub(crate) log: Log,
     pub(crate) configuration: Configuration,
+    pub(crate) audit: Audit,
+    pub(crate) clients: Arc<Clients>,
     pub(crate) service_manager: ServiceManager,
     /// Ticks since the service manager was told how it stands.
     status_ticks: u32,
@@ -63,6 +67,8 @@ impl Supervisor {
             started: monotonic_ns(),
             log,
             configuration,
+            audit: Audit::default(),
+            clients: Arc::default(),
             service_manager: ServiceManager::from_environment(),
             status_ticks: 0,
             inbox,
@@ -165,8 +171,10 @@ impl Supervisor {
     fn handle(&mut self, event: Event) -> Next {
         let Self { state, workers, .. } = self;
         match event {
-            Event::Request { command, reply } => control::answer(self, command, reply),
-            Event::Reload => self.reload(None),
+            Event::Request { command, from, reply } => {
+                control::answer(self, command, from, reply);
+            }
+            Event::Reload => self.reload(Asker::signal()),
             Event::ConfigurationRead { read, asker } => {
                 self.take_configuration(read, asker);
                 self.service_manager.ready();

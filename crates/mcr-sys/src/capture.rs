@@ -68,7 +68,8 @@ impl CaptureRing {
 
     /// When the oldest frame not taken entered the interface; `None` where there is none.
     pub fn next_at_ns(&mut self) -> Option<u64> {
-        self.holds_frame().then(|| received_at_ns(self.slots.header(self.next)))
+        // SAFETY: the slot's status says that the kernel is done with it.
+        self.holds_frame().then(|| received_at_ns(unsafe { self.slots.header(self.next) }))
     }
 
     /// Shows the oldest frame to `visit` and hands its slot back; `None` where there is none.
@@ -80,11 +81,14 @@ impl CaptureRing {
             return None;
         }
         let slot = self.next;
-        let header = *self.slots.header(slot);
+        // SAFETY: the slot's status says that the kernel is done with it.
+        let header = *unsafe { self.slots.header(slot) };
         let status = self.slots.status(slot).load(Ordering::Relaxed);
         let first = usize::from(header.tp_mac);
+        let kept = first..first + header.tp_snaplen as usize;
         let seen = visit(&Captured {
-            bytes: self.slots.bytes(slot, first..first + header.tp_snaplen as usize),
+            // SAFETY: as above; the slot is handed back only when it has been visited.
+            bytes: unsafe { self.slots.bytes(slot, kept) },
             original_len: header.tp_len,
             received_at_ns: received_at_ns(&header),
             checksum_missing: status & libc::TP_STATUS_CSUMNOTREADY != 0,

@@ -8,7 +8,8 @@ use crate::ring::RxRing;
 #[derive(Debug)]
 pub struct GatherBuffer(Box<[libc::iovec]>);
 
-// SAFETY: between two uses the pointers in it are stale and never followed.
+// SAFETY: who moves it to another thread owns it, so no `Gather` borrows it; between two uses the
+// pointers in it are stale and never followed.
 unsafe impl Send for GatherBuffer {}
 
 const EMPTY: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };

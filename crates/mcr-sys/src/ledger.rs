@@ -8,7 +8,7 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// A file that can never change its size: without the seals, whoever holds it could cut it and so
 /// kill each process that reads its mapping (`SIGBUS`).
@@ -70,7 +70,10 @@ impl LedgerReader {
     /// The word at `index`; what its writer stored before a release store of it is seen by later
     /// loads. Panics beyond the end, as a slice does.
     pub fn load_acquire(&self, index: usize) -> u64 {
-        self.0.words()[index].load(Ordering::Acquire)
+        let word = self.load(index);
+        // Only relaxed loads are promised to work on read-only pages (`std::sync::atomic`).
+        fence(Ordering::Acquire);
+        word
     }
 
     /// How many words there are.
@@ -126,8 +129,8 @@ impl Mapping {
     fn words(&self) -> &[AtomicU64] {
         // SAFETY: `start` is the page-aligned start of a readable mapping of exactly `words`
         // words that lives as long as `self`; the seals checked in `new` keep the file behind it
-        // at that size. Other processes change it, which atomics allow. A read-only mapping is
-        // handed out by `LedgerReader` as loads only.
+        // at that size. Other processes change it, which atomics allow. On a read-only mapping
+        // `LedgerReader` makes relaxed loads only, of eight bytes, which are defined there.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
 }

@@ -4,7 +4,7 @@
 //! [`reservation`], [`udp`], [`icmp`]), is told of an interface's end ([`device`]) and ends at an
 //! ingress what exclusive rules take ([`exclusion`]); a worker reads frames in place ([`ring`]) and
 //! sends them on ([`gather`], [`send`]) by [`uring`] or [`poll`]; both sides share [`seqpacket`],
-//! [`ledger`], [`privileges`] and [`process`].
+//! [`ledger`], [`privileges`] and [`process`]; [`peer`] says who a control client is.
 //!
 //! What the kernel will touch later is owned by the object that asked it to.
 
@@ -31,6 +31,7 @@ pub mod mroute;
 pub mod offload;
 mod option;
 pub mod packet;
+pub mod peer;
 pub mod poll;
 pub mod privileges;
 pub mod process;

@@ -88,8 +88,11 @@ impl Device<'_> {
             ifr_name: name,
             ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: command.as_mut_ptr().cast() },
         };
-        // SAFETY: the kernel reads the request and, through its pointer, a command whose arrays
-        // have the lengths that it was told; both outlive the call and are exclusively borrowed.
+        // SAFETY: the kernel reads the request and, through its pointer, reads and writes the
+        // command; both outlive the call and are exclusively borrowed. The set of features has
+        // room for one number, the features for as many blocks as their head says, and the
+        // strings for all names: the kernel writes as many as it has, whatever the head says, and
+        // that number, which `feature_bit` asked for, is fixed when a kernel is built.
         let result = unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
     }

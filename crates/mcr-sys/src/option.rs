@@ -47,6 +47,33 @@ pub(crate) fn words<const N: usize>(
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
 }
 
+/// Reads a socket option that is a list of at most `most` 32-bit words (`getsockopt(2)`).
+pub(crate) fn list(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    most: usize,
+) -> io::Result<Vec<u32>> {
+    let mut value = vec![0_u32; most];
+    let mut length = size_of_val(&value[..]) as libc::socklen_t;
+    // SAFETY: `value` is exclusively borrowed and `length` is its size; the kernel writes at most
+    // that many bytes, and any bit pattern is a valid `u32`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            value.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    value.truncate(length as usize / size_of::<u32>());
+    Ok(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

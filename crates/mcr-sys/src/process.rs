@@ -1,6 +1,7 @@
 //! What a process asks the kernel for itself: its core, its limits, its end, its clock.
 
 use crate::error::{Doing, SetupError};
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -8,7 +9,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
 /// The calling thread, in the calls that take a thread's or a process's number.
@@ -136,18 +137,19 @@ pub fn adopt_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     if adopted.contains(&number) {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    // SAFETY: the borrow ends before ownership is taken; F_GETFD only asks, and says EBADF where
-    // nothing is open.
-    let inherited = unsafe { BorrowedFd::borrow_raw(number) };
-    let flags = FdFlag::from_bits_retain(fcntl(inherited, FcntlArg::F_GETFD)?);
+    // SAFETY: it asks by number, takes no pointer, and says EBADF where nothing is open: a borrow
+    // would have to promise that something is.
+    let flags = Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+    let flags = FdFlag::from_bits_retain(flags);
     if flags.contains(FdFlag::FD_CLOEXEC) {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    fcntl(inherited, FcntlArg::F_SETFD(flags | FdFlag::FD_CLOEXEC))?;
     adopted.insert(number);
     // SAFETY: it is open, and nobody in this process owns it: it came through exec (whatever Rust
     // opens is close-on-exec), and the set under the lock gives it out once.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    let inherited = unsafe { OwnedFd::from_raw_fd(number) };
+    fcntl(&inherited, FcntlArg::F_SETFD(flags | FdFlag::FD_CLOEXEC))?;
+    Ok(inherited)
 }
 
 /// Closes the descriptors that this process was started with from a number on: whoever started it

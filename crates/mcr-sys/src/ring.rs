@@ -133,7 +133,8 @@ impl RxRing {
         if status & libc::TP_STATUS_USER == 0 {
             return None;
         }
-        let header = self.memory.header(slot);
+        // SAFETY: its status says that the kernel is done with the slot.
+        let header = unsafe { self.memory.header(slot) };
         let (first, captured) = (usize::from(header.tp_mac), header.tp_snaplen as usize);
         let original_len = header.tp_len;
         let received_ns = u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec);
@@ -152,7 +153,10 @@ impl RxRing {
         }
         let offset = self.memory.offset(slot) + first;
         let bytes = first - VNET_HEADER_BYTES..first + captured;
-        let (before, bytes) = self.memory.bytes(slot, bytes).split_at(VNET_HEADER_BYTES);
+        // SAFETY: as above. The frame borrows the ring, so that `release`, which hands slots back,
+        // cannot be called while it lives.
+        let slot_bytes = unsafe { self.memory.bytes(slot, bytes) };
+        let (before, bytes) = slot_bytes.split_at(VNET_HEADER_BYTES);
         let tcp = status & TP_STATUS_GSO_TCP != 0;
         Some(RingFrame {
             bytes,

@@ -69,7 +69,8 @@ pub(crate) struct Chunk {
     pub(crate) outcomes: Vec<Outcome>,
 }
 
-// SAFETY: between two chunks the pointers in it are stale and never followed.
+// SAFETY: who moves it to another thread owns it, so no send is under way; between two chunks the
+// pointers in it are stale and never followed.
 unsafe impl Send for Chunk {}
 
 impl Chunk {

@@ -87,22 +87,27 @@ const _: () = assert!(align_of::<ControlBuffer>() >= align_of::<libc::cmsghdr>()
 /// `header` is as `recvmsg` left it, its control buffer is alive and aligned for `cmsghdr`, and
 /// this is called once for it: each descriptor in it is new and owned by nobody yet.
 unsafe fn take_descriptors(header: &libc::msghdr, descriptors: &mut Vec<OwnedFd>) {
-    // SAFETY: by this function's contract; CMSG_* stay within msg_controllen, which the kernel set.
-    // The descriptors are read as bytes, so that nothing need be known of their alignment.
-    unsafe {
-        let mut message = libc::CMSG_FIRSTHDR(header);
-        while !message.is_null() {
-            let is_rights = (*message).cmsg_level == libc::SOL_SOCKET
-                && (*message).cmsg_type == libc::SCM_RIGHTS;
-            if is_rights {
-                let bytes = (*message).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
-                let first = libc::CMSG_DATA(message).cast::<[u8; size_of::<RawFd>()]>();
-                for i in 0..bytes / size_of::<RawFd>() {
-                    let descriptor = RawFd::from_ne_bytes(first.add(i).read());
-                    descriptors.push(OwnedFd::from_raw_fd(descriptor));
-                }
+    // SAFETY: it only computes.
+    let head_bytes = unsafe { libc::CMSG_LEN(0) } as usize;
+    // SAFETY: the header is as `recvmsg` left it and its buffer alive, as the caller promises.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
+    // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give null or a whole, aligned `cmsghdr` of the buffer.
+    while let Some(message) = unsafe { next.as_ref() } {
+        if (message.cmsg_level, message.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            let bytes = message.cmsg_len - head_bytes;
+            // SAFETY: it only computes where the data is. The reference must not be used for it,
+            // as it reaches no further than the head.
+            let data = unsafe { libc::CMSG_DATA(next) };
+            // SAFETY: the kernel wrote so many bytes behind the head, and nobody writes there now.
+            let data = unsafe { std::slice::from_raw_parts(data, bytes) };
+            for descriptor in data.as_chunks().0 {
+                let descriptor = RawFd::from_ne_bytes(*descriptor);
+                // SAFETY: the kernel made it for this message, and the caller promises that it is
+                // taken once.
+                descriptors.push(unsafe { OwnedFd::from_raw_fd(descriptor) });
             }
-            message = libc::CMSG_NXTHDR(header, message);
         }
+        // SAFETY: as for the first; `next` came from there.
+        next = unsafe { libc::CMSG_NXTHDR(header, next) };
     }
 }

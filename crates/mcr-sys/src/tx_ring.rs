@@ -47,7 +47,8 @@ impl TxRing {
         let mut slots = Mapping::of(&socket, geometry, 0).doing(what)?;
         for slot in 0..slots.slots() {
             let end = FRAME_OFFSET + VNET_HEADER_BYTES + frame.len();
-            let bytes = slots.bytes(slot, FRAME_OFFSET..end);
+            // SAFETY: the kernel takes only slots that are marked to be sent, and none is yet.
+            let bytes = unsafe { slots.bytes(slot, FRAME_OFFSET..end) };
             let (vnet, rest) = bytes.split_at_mut(VNET_HEADER_BYTES);
             // All of it: what the kernel only references could be overwritten while a forwarded
             // frame is still on its way.
@@ -72,8 +73,11 @@ impl TxRing {
                 break;
             }
             let first = FRAME_OFFSET + VNET_HEADER_BYTES;
-            write(sent, self.slots.bytes(slot, first..first + self.frame_bytes));
-            self.slots.header(slot).tp_len = (VNET_HEADER_BYTES + self.frame_bytes) as u32;
+            // SAFETY: the slot's status says that the kernel has sent what was in it.
+            write(sent, unsafe { self.slots.bytes(slot, first..first + self.frame_bytes) });
+            // SAFETY: as above; the slot is marked to be sent only afterwards.
+            let header = unsafe { self.slots.header(slot) };
+            header.tp_len = (VNET_HEADER_BYTES + self.frame_bytes) as u32;
             self.slots.status(slot).store(libc::TP_STATUS_SEND_REQUEST, Ordering::Release);
             self.next = (slot + 1) % self.slots.slots();
             sent += 1;

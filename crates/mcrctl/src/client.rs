@@ -4,10 +4,11 @@ mod connection;
 pub(crate) mod stream;
 
 use std::io::{self, ErrorKind};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mcr_api::control::{Command, ErrorBody, ErrorCode};
+use mcr_api::control::{Command, ErrorBody, ErrorCode, read_only_path};
 use mcr_api::limits::MAX_REQUEST_BYTES;
 use serde_json::Value;
 use sysexits::ExitCode;
@@ -27,6 +28,17 @@ pub(crate) fn ask(path: &Path, command: Command) -> Result<Value, ClientError> {
 
 fn ask_within(path: &Path, command: Command, timeout: Duration) -> Result<Value, ClientError> {
     Connection::patient(path, timeout).ask(command)
+}
+
+/// Connects; who may not use the control socket, to the one beside it that is for looking, where
+/// there is one.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    match UnixStream::connect(path) {
+        Err(denied) if denied.kind() == ErrorKind::PermissionDenied => {
+            UnixStream::connect(read_only_path(path)).map_err(|_| denied)
+        }
+        connected => connected,
+    }
 }
 
 /// What an error of the connection means.
@@ -107,6 +119,7 @@ fn refusal(code: ErrorCode) -> ExitCode {
         | ErrorCode::Cycle
         | ErrorCode::Limit
         | ErrorCode::NotFound => ExitCode::DataErr,
+        ErrorCode::Forbidden => ExitCode::NoPerm,
         ErrorCode::Busy => ExitCode::TempFail,
         ErrorCode::Internal => ExitCode::Software,
     }

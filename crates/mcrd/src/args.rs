@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
+use mcr_api::config::{ControlConfig, listen_address};
 use mcr_api::control::DEFAULT_CONTROL_PATH;
 use mcr_api::log::Format;
 use mcr_api::worker::launch::{Io, Sandbox, Scheduling};
@@ -30,6 +31,15 @@ pub(crate) struct Args {
     /// Control socket
     #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL_PATH)]
     control: PathBuf,
+    /// User, a name or a number, that owns the control socket [default: mcrd's own]
+    #[arg(long, value_name = "USER")]
+    control_owner: Option<String>,
+    /// Group, a name or a number, that may use the control socket [default: mcrd's own]
+    #[arg(long, value_name = "GROUP")]
+    control_group: Option<String>,
+    /// Group that may look, and change nothing, at a socket beside it (control-read.sock)
+    #[arg(long, value_name = "GROUP")]
+    control_read_group: Option<String>,
     /// Cores to relay on, such as 0-3,6 [default: every core this process may run on]
     #[arg(long, value_name = "LIST")]
     cores: Option<Cores>,
@@ -53,7 +63,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     worker_user: Option<String>,
     /// Where to export metrics and health over HTTP, such as 127.0.0.1:9464 [default: nowhere]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen_address)]
     metrics: Option<SocketAddr>,
     /// How the log is written: text or json [default: text, and in fields to the journal]
     #[arg(long, value_name = "FORMAT")]
@@ -123,6 +133,11 @@ impl Args {
         Ok(Role::Supervisor(Settings {
             config: self.config,
             control: self.control,
+            control_owner: ControlConfig {
+                owner: self.control_owner,
+                group: self.control_group,
+                read_group: self.control_read_group,
+            },
             cores: cores::resolve(self.cores, allowed_cores()).map_err(exit::usage)?,
             io: self.io,
             steering: self.steering,

@@ -39,8 +39,8 @@ pub(crate) fn of_start(error: &StartError) -> Failure {
             ExitCode::Config
         }
         StartError::TooManyWorkers { .. } => ExitCode::Usage,
-        StartError::WorkerUser(_) => ExitCode::NoUser,
-        StartError::Permission(_) => ExitCode::NoPerm,
+        StartError::WorkerUser(_) | StartError::ControlOwner(_) => ExitCode::NoUser,
+        StartError::Permission(_) | StartError::ControlNotGiven(_) => ExitCode::NoPerm,
         StartError::Live(_) | StartError::Workers(_) | StartError::MetricsAddress { .. } => {
             ExitCode::Unavailable
         }

@@ -1,6 +1,6 @@
 //! The `[metrics]` table of the configuration file.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -17,6 +17,20 @@ pub struct MetricsConfig {
     pub max_series: Option<usize>,
 }
 
+/// A text that is no address to listen at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not ADDRESS:PORT, such as 127.0.0.1:9464 or [::1]:9464, and not a port of 127.0.0.1"
+)]
+pub struct NoListenAddress(String);
+
+/// Reads where to listen. A port alone is one of this host's own: who wants others to reach it
+/// says so.
+pub fn listen_address(text: &str) -> Result<SocketAddr, NoListenAddress> {
+    let port = text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    port.or_else(|_| text.parse()).map_err(|_| NoListenAddress(text.to_owned()))
+}
+
 /// The table as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,11 +42,8 @@ pub(super) struct MetricsTable {
 impl MetricsTable {
     pub(super) fn read(self) -> Result<MetricsConfig, Wrong> {
         let listen = self.listen.map(|text| {
-            let cause = |_| {
-                let example = "such as 127.0.0.1:9464 or [::1]:9464";
-                format!("listen: {:?} is not ADDRESS:PORT, {example}", text.get_ref())
-            };
-            text.get_ref().parse().map_err(|error| (text.span(), cause(error)))
+            let address = listen_address(text.get_ref());
+            address.map_err(|error| (text.span(), format!("listen: {error}")))
         });
         let max_series = self.max_series.map(|most| match *most.get_ref() {
             number if number <= MOST_METRIC_SERIES => Ok(number),
@@ -52,6 +63,8 @@ mod tests {
         let metrics = Config::parse(text, "mcr.toml").unwrap().metrics;
         assert_eq!(metrics.listen, Some("[::1]:9464".parse().unwrap()));
         assert_eq!(metrics.max_series, Some(100));
+        let port = Config::parse("[metrics]\nlisten = \"9464\"", "mcr.toml").unwrap().metrics;
+        assert_eq!(port.listen, Some("127.0.0.1:9464".parse().unwrap()));
         let metrics = Config::parse("[metrics]", "mcr.toml").unwrap().metrics;
         assert_eq!((metrics.listen, metrics.max_series), (None, None));
     }
@@ -64,7 +77,7 @@ mod tests {
         assert_eq!(
             error("listen = \"localhost\""),
             "mcr.toml:2: listen: \"localhost\" is not ADDRESS:PORT, such as 127.0.0.1:9464 or \
-             [::1]:9464"
+             [::1]:9464, and not a port of 127.0.0.1"
         );
         assert_eq!(
             error("max_series = 1000001"),

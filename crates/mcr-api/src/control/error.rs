@@ -27,6 +27,8 @@ pub enum ErrorCode {
     Limit,
     /// There is no such rule.
     NotFound,
+    /// This client may not do that.
+    Forbidden,
     /// Not now; try again.
     Busy,
     /// A fault of MCR or of the machine.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ErrorBody, ErrorCode, Response, TraceOrder, TraceReading, TraceSubject};
+use super::{Access, ErrorBody, ErrorCode, Response, TraceOrder, TraceReading, TraceSubject};
 use crate::limits::MAX_REQUEST_BYTES;
 use crate::line::json_line;
 use crate::log::Level;
@@ -172,6 +172,31 @@ impl Command {
         "DisableTrace",
         "GetTrace",
     ];
+
+    /// The command as its JSON object.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a command is texts and numbers")
+    }
+
+    /// What it needs: the one table of that.
+    pub const fn access(&self) -> Access {
+        match self {
+            Self::AddRule { .. }
+            | Self::RemoveRule { .. }
+            | Self::Reload {}
+            | Self::SetLogLevel { .. }
+            // Workers and the kernel's filters do more while a trace lasts.
+            | Self::EnableTrace(_)
+            | Self::DisableTrace(_) => Access::Change,
+            Self::GetVersion {}
+            | Self::ListRules {}
+            | Self::ListWorkers {}
+            | Self::GetStats(_)
+            | Self::GetEvents {}
+            | Self::Subscribe { .. }
+            | Self::GetTrace(_) => Access::Read,
+        }
+    }
 
     fn parse(fields: Map<String, Value>) -> Result<Self, ErrorBody> {
         let name = match fields.get("command") {

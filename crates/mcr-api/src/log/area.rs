@@ -44,6 +44,7 @@ areas! {
     Interfaces = "interfaces", "The network interfaces, and whether they can be read.";
     Workers = "workers", "The worker processes as the supervisor sees them.";
     Control = "control", "The control socket and its clients.";
+    Audit = "audit", "Who changed what with which result: always logged, whatever the levels.";
     Configuration = "configuration", "The configuration file.";
     Metrics = "metrics", "The HTTP exporter.";
     Start = "start", "A worker's start.";

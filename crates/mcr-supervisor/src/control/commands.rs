@@ -1,5 +1,7 @@
 //! What each command does to the state.
 
+use std::sync::Arc;
+
 use mcr_api::control::{
     Added, Answer, Command, ErrorBody, ErrorCode, Events, PROTOCOL_VERSION, Removed, RuleReference,
     Rules, Selection, Subscribed, Version, Workers as WorkersAnswer,
@@ -12,15 +14,28 @@ use mcr_core::rule_set::Refused;
 use tokio::sync::oneshot;
 use tracing::info;
 
-use super::{Applying, Reply, traces};
+use super::{Applying, Asker, Peer, Reply, traces};
+use crate::audit::{By, Change};
 use crate::log::RULES;
 use crate::stats::report;
 use crate::supervisor::Supervisor;
 
-/// Carries a command out, but for what takes longer: that is answered when it is done.
-pub(crate) fn answer(supervisor: &mut Supervisor, command: Command, asker: oneshot::Sender<Reply>) {
+/// Carries a command out where its client may ask for it, but for what takes longer: that is
+/// answered, and audited, when it is done.
+pub(crate) fn answer(
+    supervisor: &mut Supervisor,
+    command: Command,
+    from: Arc<Peer>,
+    asker: oneshot::Sender<Reply>,
+) {
+    let is_allowed = command.access() <= from.access;
+    let change = Change::of(&command, By::Client(from));
+    let asker = Asker { change, reply: Some(asker) };
+    if !is_allowed {
+        return asker.answer(&mut supervisor.audit, Err(forbidden()).into());
+    }
     let reply = match command {
-        Command::Reload {} => return supervisor.reload(Some(asker)),
+        Command::Reload {} => return supervisor.reload(asker),
         Command::GetVersion {} => version(),
         Command::AddRule { rule } => add_rule(supervisor, rule),
         Command::RemoveRule { rule } => remove_rule(supervisor, &rule),
@@ -48,8 +63,13 @@ pub(crate) fn answer(supervisor: &mut Supervisor, command: Command, asker: onesh
         Command::DisableTrace(which) => traces::disable(supervisor, which),
         Command::GetTrace(reading) => traces::events(supervisor, reading),
     };
-    // A client that has gone meanwhile needs no answer.
-    _ = asker.send(reply);
+    asker.answer(&mut supervisor.audit, reply);
+}
+
+fn forbidden() -> ErrorBody {
+    let cause = "this socket is for looking only: whoever may change things uses the control \
+                 socket itself (mcrctl --control), as root or as a member of its group";
+    ErrorBody::new(ErrorCode::Forbidden, cause)
 }
 
 fn version() -> Reply {
@@ -124,6 +144,10 @@ fn set_log_level(supervisor: &mut Supervisor, area: Option<&str>, level: Level) 
         Ok(area) => area,
         Err(unknown) => return Err(ErrorBody::new(ErrorCode::Invalid, unknown)).into(),
     };
+    if area == Some(Area::Audit) {
+        let cause = "audit lines are always logged, whatever the levels";
+        return Err(ErrorBody::new(ErrorCode::Invalid, cause)).into();
+    }
     let mut levels = supervisor.log.levels().clone();
     levels.set(area, level);
     supervisor.set_log_levels(levels.clone());

@@ -2,15 +2,17 @@
 //! its own connection suffers.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mcr_api::control::{Answer, ErrorBody, ErrorCode, Request, Response};
 use mcr_api::limits::MAX_REQUEST_BYTES;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::{Reply, subscriber};
+use super::clients::{Place, Refusal};
+use super::{Reply, pace, subscriber};
 use crate::event::Event;
 use crate::limits;
 use crate::lines::{Line, read_line};
@@ -34,27 +36,50 @@ impl Default for Patience {
 /// Serves a client until it goes, errs or tires us.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
+    place: &Place,
     supervisor: mpsc::Sender<Event>,
     patience: Patience,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
-        let read = read_line(&mut stream, &mut line, MAX_REQUEST_BYTES);
-        let (response, subscription) = match timeout(patience.idle, read).await?? {
-            Line::Whole => respond(&line, &supervisor).await,
-            Line::TooLong => return refuse(&mut stream, too_large(), patience).await,
+        wait_for_turn(place).await;
+        let read = timeout(patience.idle, read_line(&mut stream, &mut line, MAX_REQUEST_BYTES));
+        let read = read.await.inspect_err(|_| place.count(Refusal::Idle))?;
+        let (response, subscription) = match read? {
+            Line::Whole => respond(&line, place, &supervisor).await,
+            Line::TooLong => {
+                place.count(Refusal::Length);
+                return refuse(&mut stream, too_large(), patience).await;
+            }
             Line::Unfinished => return refuse(&mut stream, unfinished(), patience).await,
             Line::End => return Ok(()),
         };
         let bytes = encode(response).await?;
-        timeout(patience.answer, stream.write_all(&bytes)).await??;
+        place.charge(pace::cost(line.len() + bytes.len()));
+        let written = timeout(patience.answer, stream.write_all(&bytes)).await;
+        written.inspect_err(|_| place.count(Refusal::Unread))??;
         if let Some(subscription) = subscription {
-            return subscriber::tell(&mut stream, subscription, patience.answer).await;
+            let told = subscriber::tell(&mut stream, subscription, patience.answer).await;
+            return told.inspect_err(|error| {
+                if error.kind() == io::ErrorKind::TimedOut {
+                    place.count(Refusal::Unread);
+                }
+            });
         }
         if line.capacity() > KEPT_BYTES {
             line = Vec::new();
         }
+    }
+}
+
+/// Reads nothing of a client that has asked too much: what it goes on to write stays in its socket
+/// until that is full, and then it waits.
+async fn wait_for_turn(place: &Place) {
+    let wait = place.wait();
+    if !wait.is_zero() {
+        place.count(Refusal::Rate);
+        sleep(wait).await;
     }
 }
 
@@ -63,6 +88,7 @@ const KEPT_BYTES: usize = MAX_REQUEST_BYTES / 16;
 
 async fn respond(
     line: &[u8],
+    place: &Place,
     supervisor: &mpsc::Sender<Event>,
 ) -> (Response<Answer>, Option<Subscription>) {
     let request = match Request::parse(line) {
@@ -72,11 +98,16 @@ async fn respond(
     let id = Some(request.id);
     let (reply, answered) = oneshot::channel();
     // Either fails only where the daemon is ending.
-    _ = supervisor.send(Event::Request { command: request.command, reply }).await;
+    let from = Arc::clone(&place.peer);
+    _ = supervisor.send(Event::Request { command: request.command, from, reply }).await;
     let Ok(Reply { mut result, applying, subscription }) = answered.await else {
         let ending = ErrorBody::new(ErrorCode::Busy, "the daemon is ending");
         return (Response { id, result: Err(ending) }, None);
     };
+    if let Err(ErrorBody { code: ErrorCode::Forbidden, .. }) = &result {
+        place.count(Refusal::Forbidden);
+        place.charge(limits::FORBIDDEN_COST);
+    }
     if let Some(applying) = applying {
         let is_applied = applying.is_applied().await;
         match &mut result {

@@ -1,49 +1,84 @@
-//! Takes clients in, so many at a time.
+//! Takes clients in: those who may come, so many at a time.
 
+use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 
 use mcr_api::control::{Answer, ErrorBody, ErrorCode, Response};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::clients::{Clients, Refusal};
 use super::connection::{self, Patience};
+use super::peer::{Gate, Users};
 use crate::event::Event;
 use crate::limits;
 
+/// A listening control socket, and who may come.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    pub(crate) listener: StdListener,
+    pub(crate) gate: Gate,
+}
+
+/// Where clients go.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) users: Arc<Users>,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) supervisor: mpsc::Sender<Event>,
+}
+
 /// Accepts clients until it is aborted.
-pub(crate) async fn serve(listener: UnixListener, supervisor: mpsc::Sender<Event>) {
-    let places = Arc::new(Semaphore::new(limits::CLIENTS));
+pub(crate) async fn serve(listener: UnixListener, gate: Gate, host: Host) {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        match listener.accept().await {
+            Ok((stream, _)) => take_in(stream, &gate, &host),
             Err(error) => {
                 warn!(
                     "the control socket accepts no client for a moment: {error}; where it lasts, \
                      raise the limit of open files (LimitNOFILE= of the service, or ulimit -n)"
                 );
                 tokio::time::sleep(limits::ACCEPT_PAUSE).await;
-                continue;
             }
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            turn_away(&stream);
-            continue;
-        };
-        let supervisor = supervisor.clone();
-        tokio::spawn(async move {
-            if let Err(error) = connection::serve(stream, supervisor, Patience::default()).await {
-                debug!("a control client was dropped: {error}");
-            }
-            drop(place);
-        });
+        }
     }
 }
 
+fn take_in(stream: UnixStream, gate: &Gate, host: &Host) {
+    let peer = match gate.admit(&stream, &host.users) {
+        Ok(Ok(peer)) => peer,
+        Ok(Err(uid)) => {
+            host.clients.count(Refusal::NotAllowed);
+            warn!(
+                "a client of uid {uid} was turned away, for it is not in the group of the control \
+                 socket: look whether somebody has changed the mode of the socket's file"
+            );
+            let cause = "neither this user nor one of its groups may use this socket";
+            return turn_away(&stream, ErrorBody::new(ErrorCode::Forbidden, cause));
+        }
+        // It has gone.
+        Err(error) => return debug!("a control client cannot be identified: {error}"),
+    };
+    let place = match host.clients.take_in(peer.clone()) {
+        Ok(place) => place,
+        Err(refusal) => {
+            let cause = refusal.sentence();
+            warn!("a control client ({peer}) was turned away: {cause}");
+            return turn_away(&stream, ErrorBody::new(ErrorCode::Busy, cause));
+        }
+    };
+    let supervisor = host.supervisor.clone();
+    tokio::spawn(async move {
+        let served = connection::serve(stream, &place, supervisor, Patience::default()).await;
+        if let Err(error) = served {
+            debug!("a control client ({}) was dropped: {error}", place.peer);
+        }
+    });
+}
+
 /// A new socket takes a line at once; a client that cannot be told is not waited for.
-fn turn_away(stream: &UnixStream) {
-    let cause = format!("{} clients are connected, and no more may be", limits::CLIENTS);
-    let response: Response<Answer> =
-        Response { id: None, result: Err(ErrorBody::new(ErrorCode::Busy, cause)) };
+fn turn_away(stream: &UnixStream, error: ErrorBody) {
+    let response: Response<Answer> = Response { id: None, result: Err(error) };
     _ = stream.try_write(&response.to_line());
 }

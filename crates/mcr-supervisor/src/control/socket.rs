@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Gid, Uid, chown};
 
 use crate::confinement::parent;
 use crate::limits;
@@ -31,6 +32,20 @@ pub(crate) enum SocketError {
     /// Something else is there, and it is not ours to delete.
     #[error("{0} exists and is not a socket: remove it, or choose another with --control PATH")]
     NotASocket(PathBuf),
+    /// It cannot be given to whom it is to belong.
+    #[error(
+        "control socket {path}: it cannot be given to {whom}: {cause}: mcrd needs CAP_CHOWN for an \
+         owner other than its own, or a group that it is not in; else leave the owner out and run \
+         mcrd with that group"
+    )]
+    Owner {
+        /// The path.
+        path: PathBuf,
+        /// The owner and group.
+        whom: String,
+        /// What the kernel answered.
+        cause: io::Error,
+    },
     /// The path cannot be used.
     #[error("control socket {path}: {what}: {cause}")]
     Path {
@@ -44,8 +59,12 @@ pub(crate) enum SocketError {
 }
 
 impl ControlSocket {
-    /// Takes the path and listens there.
-    pub(crate) fn bind(path: &Path) -> Result<(Self, UnixListener), SocketError> {
+    /// Takes the path and listens there, for this owner and group; `None` is the daemon's own.
+    pub(crate) fn bind(
+        path: &Path,
+        owner: Option<Uid>,
+        group: Option<Gid>,
+    ) -> Result<(Self, UnixListener), SocketError> {
         let failed = |what| move |cause| SocketError::Path { path: path.to_owned(), what, cause };
         make_directory(path)?;
         let lock_path = beside(path, "lock");
@@ -53,8 +72,13 @@ impl ControlSocket {
         let lock = lock.ok_or_else(|| SocketError::Live(path.to_owned()))?;
         let socket = Self { path: path.to_owned(), lock_path, _lock: lock };
         socket.check_nobody_listens().inspect_err(|_| _ = fs::remove_file(&socket.lock_path))?;
-        let listener = socket.listen().map_err(failed("listening"))?;
-        Ok((socket, listener))
+        match socket.listen(owner, group) {
+            Ok(listener) => Ok((socket, listener)),
+            Err(error) => {
+                _ = fs::remove_file(&socket.lock_path);
+                Err(error)
+            }
+        }
     }
 
     /// Removes the file: no client finds a daemon that is ending.
@@ -79,19 +103,35 @@ impl ControlSocket {
 
     /// Listens under another name, and then takes the stale file's place: so nobody ever finds a
     /// socket that has not its final mode, or that nobody listens to.
-    fn listen(&self) -> io::Result<UnixListener> {
+    fn listen(&self, owner: Option<Uid>, group: Option<Gid>) -> Result<UnixListener, SocketError> {
+        let path = || self.path.clone();
+        let what = "listening";
+        let failed = |cause| SocketError::Path { path: path(), what, cause };
         let new = beside(&self.path, "new");
         _ = fs::remove_file(&new);
-        let listener = UnixListener::bind(&new)?;
+        let listener = UnixListener::bind(&new).map_err(failed)?;
+        // To the new owner before it opens to the group: never to the group of before.
+        let given = fs::set_permissions(&new, Permissions::from_mode(0o600))
+            .and_then(|()| Ok(chown(&new, owner, group)?));
+        if let Err(cause) = given {
+            _ = fs::remove_file(&new);
+            return Err(SocketError::Owner { path: path(), whom: whom(owner, group), cause });
+        }
         let taken = fs::set_permissions(&new, Permissions::from_mode(0o660))
             .and_then(|()| {
                 nix::sys::socket::listen(&listener.as_fd(), backlog()).map_err(Into::into)
             })
             .and_then(|()| listener.set_nonblocking(true))
             .and_then(|()| fs::rename(&new, &self.path));
-        taken.inspect_err(|_| _ = fs::remove_file(&new))?;
+        taken.inspect_err(|_| _ = fs::remove_file(&new)).map_err(failed)?;
         Ok(listener)
     }
+}
+
+fn whom(owner: Option<Uid>, group: Option<Gid>) -> String {
+    let owner = owner.map(|uid| format!("uid {uid}"));
+    let group = group.map(|gid| format!("gid {gid}"));
+    owner.into_iter().chain(group).collect::<Vec<_>>().join(" and ")
 }
 
 fn backlog() -> nix::sys::socket::Backlog {
@@ -137,6 +177,10 @@ fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
 mod tests {
     use super::*;
 
+    fn bind(path: &Path) -> Result<(ControlSocket, UnixListener), SocketError> {
+        ControlSocket::bind(path, None, None)
+    }
+
     fn in_directory(test: impl FnOnce(&Path)) {
         let directory = tempfile::tempdir().unwrap();
         test(&directory.path().join("run/mcr/control.sock"));
@@ -145,7 +189,7 @@ mod tests {
     #[test]
     fn the_file_is_there_while_the_daemon_is() {
         in_directory(|path| {
-            let (socket, _listener) = ControlSocket::bind(path).unwrap();
+            let (socket, _listener) = bind(path).unwrap();
             assert!(UnixStream::connect(path).is_ok());
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o660);
             socket.remove();
@@ -156,8 +200,8 @@ mod tests {
     #[test]
     fn a_live_daemon_is_left_alone() {
         in_directory(|path| {
-            let (_socket, _listener) = ControlSocket::bind(path).unwrap();
-            assert!(matches!(ControlSocket::bind(path), Err(SocketError::Live(_))));
+            let (_socket, _listener) = bind(path).unwrap();
+            assert!(matches!(bind(path), Err(SocketError::Live(_))));
             assert!(UnixStream::connect(path).is_ok());
         });
     }
@@ -167,7 +211,7 @@ mod tests {
         in_directory(|path| {
             make_directory(path).unwrap();
             let _other = UnixListener::bind(path).unwrap();
-            assert!(matches!(ControlSocket::bind(path), Err(SocketError::Live(_))));
+            assert!(matches!(bind(path), Err(SocketError::Live(_))));
             assert!(UnixStream::connect(path).is_ok());
         });
     }
@@ -179,7 +223,7 @@ mod tests {
             drop(UnixListener::bind(path).unwrap());
             fs::write(beside(path, "lock"), "").unwrap();
             assert!(UnixStream::connect(path).is_err());
-            let (_socket, _listener) = ControlSocket::bind(path).unwrap();
+            let (_socket, _listener) = bind(path).unwrap();
             assert!(UnixStream::connect(path).is_ok());
         });
     }
@@ -189,7 +233,7 @@ mod tests {
         in_directory(|path| {
             make_directory(path).unwrap();
             fs::write(path, "precious").unwrap();
-            assert!(matches!(ControlSocket::bind(path), Err(SocketError::NotASocket(_))));
+            assert!(matches!(bind(path), Err(SocketError::NotASocket(_))));
             assert_eq!(fs::read_to_string(path).unwrap(), "precious");
         });
     }

@@ -67,6 +67,7 @@ fn area(target: &str) -> Area {
         Some("interfaces") => Area::Interfaces,
         Some("workers" | "holdings") => Area::Workers,
         Some("control") => Area::Control,
+        Some("audit") => Area::Audit,
         Some("configuration") => Area::Configuration,
         Some("metrics") => Area::Metrics,
         _ => Area::Supervisor,
@@ -82,6 +83,7 @@ mod tests {
         assert_eq!(area("mcr_supervisor::resources::ingress::set"), Area::Rules);
         assert_eq!(area("mcr_supervisor::workers"), Area::Workers);
         assert_eq!((area(RULES), area(INTERFACES)), (Area::Rules, Area::Interfaces));
+        assert_eq!(area("mcr_supervisor::audit"), Area::Audit);
         assert_eq!(area("mcr_supervisor"), Area::Supervisor);
         assert_eq!(area("netlink_proto::workers"), Area::Supervisor);
     }

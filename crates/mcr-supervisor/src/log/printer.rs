@@ -57,18 +57,21 @@ impl Printer {
         (printer, guard)
     }
 
-    /// Whether the levels let a record through.
+    /// Whether the levels let a record through; nobody who may set them may hide an audit line.
     pub(super) fn lets(&self, area: Area, level: Level) -> bool {
-        level <= self.levels.read().unwrap_or_else(PoisonError::into_inner).of(area)
+        area == Area::Audit
+            || level <= self.levels.read().unwrap_or_else(PoisonError::into_inner).of(area)
     }
 
     pub(super) fn set_levels(&self, levels: Levels) {
         *self.levels.write().unwrap_or_else(PoisonError::into_inner) = levels;
     }
 
-    /// Prints a record, now or with others of its cause.
+    /// Prints a record, now or with others of its cause; an audit line now, whatever the rates.
     pub(super) fn print(&self, record: &Record) {
-        if self.causes().admit(record, Instant::now()) {
+        if record.area == Area::Audit {
+            self.write(&self.line(&record.entry(realtime_ns())));
+        } else if self.causes().admit(record, Instant::now()) {
             self.print_allowed(&record.entry(realtime_ns()));
         }
     }

@@ -102,6 +102,9 @@ impl Exposition {
         let active = overview.active_rules as u64;
         let states = [("active", active), ("pending", pending)];
         family(encoder, Metric::Rules, states.map(|(s, count)| ([s], Value::Count(count))))?;
+        let refusals = overview.control_refusals.iter();
+        let refusals = refusals.map(|(reason, count)| ([*reason], Value::Count(*count)));
+        family(encoder, Metric::ControlRefusals, refusals)?;
         for (metric, value) in [
             one(Metric::SeriesOmitted, Value::Count(*omitted as u64)),
             one(Metric::ConnectionsDropped, Value::Count(self.connections_dropped)),

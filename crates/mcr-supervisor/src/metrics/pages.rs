@@ -5,9 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderName, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::body::Bytes;
 use tokio::sync::{Mutex, mpsc};
@@ -56,13 +61,15 @@ impl Pages {
         })
     }
 
-    /// Answers GET and HEAD; everything else is refused.
+    /// Answers GET and HEAD; everything else is refused. No path is one of the file system: there
+    /// are these three.
     pub(super) fn router(self: &Arc<Self>) -> Router {
         Router::new()
             .route("/metrics", get(metrics))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .fallback(async || plain(StatusCode::NOT_FOUND, CONTENTS))
+            .layer(from_fn(only_reading))
             .with_state(Arc::clone(self))
     }
 
@@ -84,6 +91,32 @@ impl Pages {
     }
 }
 
+/// Refuses what does not only read, and says with each answer what a browser may do with it: not
+/// keep it, guess what it is, show it in a frame, or let it load anything.
+async fn only_reading(request: Request, next: Next) -> Response {
+    let mut response = match *request.method() {
+        Method::GET | Method::HEAD => next.run(request).await,
+        _ => {
+            let refusal = plain(StatusCode::METHOD_NOT_ALLOWED, READ_ONLY);
+            ([(ALLOW, "GET, HEAD")], refusal).into_response()
+        }
+    };
+    for (name, value) in SECURITY {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+const SECURITY: [(HeaderName, &str); 6] = [
+    (CACHE_CONTROL, "no-store"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (X_FRAME_OPTIONS, "DENY"),
+    (REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+const READ_ONLY: &str = "there is only to read: GET and HEAD\n";
 const CONTENTS: &str = "there are /metrics, /healthz and /readyz\n";
 const SILENT: &str = "the supervisor does not answer\n";
 

@@ -27,6 +27,12 @@ pub(crate) struct Overview {
     pub(super) rules: usize,
     /// Outputs of all rules.
     pub(super) outputs: usize,
+    /// Clients of the control sockets.
+    pub(super) control_clients: usize,
+    /// Why clients and what they asked was refused, and how often.
+    pub(super) control_refusals: Vec<(&'static str, u64)>,
+    /// Audit lines so far.
+    pub(super) audit_records: u64,
     pub(super) workers: Vec<WorkerRow>,
     pub(super) rings: Vec<RingStats>,
 }
@@ -94,6 +100,9 @@ impl Overview {
             active_rules: state.active_rules(),
             rules: state.rules.len(),
             outputs: state.rules.iter().map(|declared| declared.rule.outputs.len()).sum(),
+            control_clients: supervisor.clients.connected_count(),
+            control_refusals: supervisor.clients.refusals(),
+            audit_records: supervisor.audit.latest(),
             workers: rows.map(|(status, counted)| worker(status, settled, counted)).collect(),
             rings: report::ring_stats(supervisor, &Selected::default(), monotonic_ns()),
         }

@@ -39,6 +39,12 @@ impl Server {
         let refused = |cause| StartError::MetricsAddress { address, cause };
         let listener = privileged::metrics_listener(address).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
+        if !address.ip().is_loopback() {
+            warn!(
+                "metrics are served at {address} to whoever reaches it, without encryption or \
+                 password: let a firewall or a proxy decide who does, or listen at 127.0.0.1"
+            );
+        }
         let pages = Pages::new(supervisor, max_series);
         let (running, ended) = oneshot::channel();
         let runtime =

@@ -30,7 +30,7 @@ pub(super) fn load(instructions: &[Instruction]) -> io::Result<OwnedFd> {
     let mut log = vec![0_u8; limits::VERIFIER_LOG_BYTES];
     attribute.log_level = 1;
     attribute.log_size = log.len() as u32;
-    attribute.log_buf = log.as_mut_ptr().addr() as u64;
+    attribute.log_buf = address(log.as_mut_ptr());
     // SAFETY: as above, and `log_buf` is the address of `log_size` bytes that nothing else uses.
     let second = unsafe { create(bpf::BPF_PROG_LOAD, &mut attribute) };
     second.map_err(|error| io::Error::new(error.kind(), format!("{error}: {}", last_words(&log))))
@@ -107,8 +107,11 @@ pub(super) unsafe fn call<A>(command: libc::c_long, attribute: &mut A) -> io::Re
 }
 
 /// An address as the attributes hold it. What it points at must outlive the call.
+///
+/// The provenance is exposed, for the kernel follows the number: of memory whose address alone got
+/// out the compiler may think that nobody reads or writes it there.
 pub(super) fn address<T>(pointer: *const T) -> u64 {
-    pointer.addr() as u64
+    pointer.expose_provenance() as u64
 }
 
 /// A name as the attributes hold it: for `bpftool`, and for whoever wonders what drops frames.

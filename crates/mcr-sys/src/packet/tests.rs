@@ -227,8 +227,10 @@ fn write_into_mute_ring(socket: &PacketSocket, frame: &[u8], length: usize) {
     let before = GEOMETRY.ring_bytes() / slot_bytes as usize;
     let slots = before as u32 + limits::MUTE_RING_BYTES / slot_bytes;
     let mut rings = Mapping::of(socket, RingGeometry { slot_bytes, slots }, 0).unwrap();
-    rings.header(before).tp_len = length as u32;
-    let room = rings.bytes(before, 32..slot_bytes as usize);
+    // SAFETY: the kernel takes only slots that are marked to be sent; this one is marked below.
+    unsafe { rings.header(before) }.tp_len = length as u32;
+    // SAFETY: as above.
+    let room = unsafe { rings.bytes(before, 32..slot_bytes as usize) };
     room.copy_from_slice(&frame[..room.len()]);
     rings.status(before).store(libc::TP_STATUS_SEND_REQUEST, Ordering::Release);
 }

@@ -36,6 +36,17 @@ fn ring_of(geometry: RingGeometry) -> RxRing {
     RxRing::map(socket.try_clone().unwrap(), geometry).unwrap()
 }
 
+#[test]
+fn slots_that_would_not_be_aligned_are_refused() {
+    in_own_namespace(|| {
+        let socket = PacketSocket::open(RingGeometry { slot_bytes: 2048, slots: 33 * 32 }).unwrap();
+        // The same size, so that the kernel would map it.
+        let misread = RingGeometry { slot_bytes: 66, slots: 32 * 1024 };
+        let refusal = RxRing::map(socket.try_clone().unwrap(), misread).unwrap_err();
+        assert_eq!(refusal.kind(), io::ErrorKind::InvalidInput);
+    });
+}
+
 fn send_input(payloads: &[&[u8]]) {
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
     for payload in payloads {

@@ -9,7 +9,7 @@ use mcr_api::control::{Command, Request, Response};
 use mcr_api::limits::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 use serde::de::DeserializeOwned;
 
-use super::{ClientError, TIMEOUT, fault};
+use super::{ClientError, TIMEOUT, connect, fault};
 
 /// Bytes read at once: what a socket buffers by default, about (`net.core.wmem_default`).
 const READ_BYTES: usize = 256 * 1024;
@@ -47,7 +47,7 @@ impl Connection {
         // What a fault leaves in it is no answer to the next request.
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
-            None => UnixStream::connect(&self.path).map_err(|error| fault(&self.path, error))?,
+            None => connect(&self.path).map_err(|error| fault(&self.path, error))?,
         };
         let line =
             self.exchange(&mut stream, &request).map_err(|error| fault(&self.path, error))?;

@@ -8,7 +8,7 @@ use mcr_api::control::{Command, Event, Request, Response, Subscribed};
 use mcr_api::limits::MAX_REQUEST_BYTES;
 use serde::de::DeserializeOwned;
 
-use super::{ClientError, ID, TIMEOUT, fault};
+use super::{ClientError, ID, TIMEOUT, connect, fault};
 
 /// Events as they happen.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Stream {
 impl Stream {
     /// Subscribes to the events after one, those of the past first that the daemon still knows.
     pub(crate) fn open(path: &Path, after: u64) -> Result<Self, ClientError> {
-        let reader = connect(path, after).map_err(|error| fault(path, error))?;
+        let reader = subscribe(path, after).map_err(|error| fault(path, error))?;
         let mut stream = Self { path: path.into(), reader };
         let closed = || ClientError::Closed(path.into());
         let response: Response<Subscribed> = stream.line()?.ok_or_else(closed)?;
@@ -49,8 +49,8 @@ impl Stream {
     }
 }
 
-fn connect(path: &Path, after: u64) -> io::Result<BufReader<UnixStream>> {
-    let mut stream = UnixStream::connect(path)?;
+fn subscribe(path: &Path, after: u64) -> io::Result<BufReader<UnixStream>> {
+    let mut stream = connect(path)?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     let command = Command::Subscribe { after: Some(after) };

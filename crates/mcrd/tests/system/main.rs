@@ -5,6 +5,7 @@
 //! identity, an unharmed set of workers and a clean stop of the daemon.
 #![forbid(unsafe_code)]
 
+mod access;
 mod busy_poll;
 mod client;
 mod configuration;
@@ -45,6 +46,7 @@ use mcr_lab::harness::Suite;
 
 fn main() -> ExitCode {
     let mut suite = Suite::new("system");
+    suite = access::trials(suite);
     suite = directions::trials(suite);
     suite = fanout::trials(suite);
     suite = frames::trials(suite);

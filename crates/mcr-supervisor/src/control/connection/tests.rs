@@ -1,9 +1,10 @@
-use mcr_api::control::{Command, PROTOCOL_VERSION, Version};
+use mcr_api::control::{Access, Command, PROTOCOL_VERSION, Version};
 use serde_json::Value;
 use tokio::io::AsyncBufReadExt;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
+use super::super::clients::tests::place;
 use super::*;
 
 /// A client's end, and what becomes of the connection.
@@ -17,13 +18,16 @@ impl Client {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (events, mut requests) = mpsc::channel(4);
         tokio::spawn(async move {
-            while let Some(Event::Request { command, reply }) = requests.recv().await {
+            while let Some(Event::Request { command, reply, .. }) = requests.recv().await {
                 assert_eq!(command, Command::GetVersion {});
                 let version = Version { version: "1".into(), protocol: PROTOCOL_VERSION };
                 reply.send(Ok(Answer::Version(version)).into()).unwrap();
             }
         });
-        let served = tokio::spawn(serve(theirs, events, patience));
+        let served =
+            tokio::spawn(
+                async move { serve(theirs, &place(Access::Change), events, patience).await },
+            );
         Self { stream: BufReader::new(ours), served }
     }
 
@@ -118,4 +122,37 @@ async fn who_does_not_read_is_dropped() {
     let writing = async { while stream.write_all(REQUEST).await.is_ok() {} };
     timeout(LONG, writing).await.unwrap();
     assert_eq!(served.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn who_asks_too_much_waits_and_is_still_answered() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (events, mut requests) = mpsc::channel(4);
+    tokio::spawn(async move {
+        while let Some(Event::Request { reply, .. }) = requests.recv().await {
+            let forbidden = ErrorBody::new(ErrorCode::Forbidden, "no");
+            reply.send(Err(forbidden).into()).unwrap();
+        }
+    });
+    let served = tokio::spawn(async move {
+        let place = place(Access::Read);
+        let outcome = serve(theirs, &place, events, PATIENT).await;
+        (outcome, place.wait())
+    });
+    let mut client =
+        Client { stream: BufReader::new(ours), served: tokio::spawn(async { Ok(()) }) };
+    let within_credit = limits::CREDIT.as_millis() / limits::FORBIDDEN_COST.as_millis();
+    let begun = std::time::Instant::now();
+    let more = 4;
+    for _ in 0..within_credit + more {
+        client.send(REQUEST).await;
+        assert_eq!(client.error_code().await, "forbidden");
+    }
+    // The last one waits until those before it are paid for, but for the credit.
+    let least = limits::FORBIDDEN_COST * (more as u32 - 2);
+    assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
+    drop(client);
+    let (outcome, wait) = served.await.unwrap();
+    outcome.unwrap();
+    assert!(!wait.is_zero(), "it would have waited longer");
 }

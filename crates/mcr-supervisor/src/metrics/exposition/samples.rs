@@ -17,6 +17,9 @@ pub(in super::super) fn overview() -> Overview {
         active_rules: 3,
         rules: 4,
         outputs: 5,
+        control_clients: 6,
+        control_refusals: vec![("rate", 7), ("idle", 8)],
+        audit_records: 9,
         workers: vec![worker(0, Some(250)), worker(1, None)],
         rings: vec![ring("eth0", RingClass::Small), ring("eth1", RingClass::Jumbo)],
     }

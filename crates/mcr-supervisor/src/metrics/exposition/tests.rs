@@ -62,6 +62,9 @@ fn every_number_stands_where_it_belongs() {
     is(of("mcr_rules", &[("state", "pending")]), 1.0);
     is(of("mcr_metrics_series_omitted", &[]), 42.0);
     is(of("mcr_metrics_connections_dropped", &[]), 5.0);
+    is(of("mcr_control_clients", &[]), 6.0);
+    is(of("mcr_control_refusals", &[("reason", "idle")]), 8.0);
+    is(of("mcr_audit_records", &[]), 9.0);
     let second = [("worker", "1"), ("core", "2")];
     is(of("mcr_worker_up", &second), 0.0);
     is(of("mcr_worker_busy_seconds", &second), 0.502);

@@ -11,13 +11,14 @@ use mcr_lab::namespace::Namespace;
 use mcr_lab::wait;
 
 use super::ADDRESS;
-use super::scrape::Exporter;
+use super::scrape::{Answer, Exporter};
 use crate::fixture::SOON;
 
 /// Registers the trials.
 pub(super) fn trials(suite: Suite) -> Suite {
     suite
         .trial("metrics::only_reading_is_served", only_reading_is_served)
+        .trial("metrics::loopback_by_default", loopback_by_default)
         .trial("metrics::many_slow_clients_keep_nobody_out", many_slow_clients)
         .trial("metrics::silent_and_endless_requests_are_ended", endless_requests)
         .trial("metrics::nobody_is_asked_more_often_than_it_pays", many_scrapes)
@@ -34,20 +35,52 @@ fn trial(work: impl FnOnce(&Daemon, &Exporter) -> Result<()>) -> Result<()> {
 fn only_reading_is_served() -> Result<()> {
     trial(|_, exporter| {
         for path in ["/metrics", "/healthz", "/readyz"] {
-            ensure!(exporter.get(path)?.status == 200, "{path}");
+            let answer = exporter.get(path)?;
+            ensure!(answer.status == 200, "{path}: {answer:?}");
+            guarded(&answer)?;
             let head = exporter.request("HEAD", path)?;
             ensure!(head.status == 200 && head.body.is_empty(), "{head:?}");
             for method in ["POST", "PUT", "DELETE", "OPTIONS", "CONNECT"] {
                 let refused = exporter.request(method, path)?;
                 ensure!(refused.status >= 400, "{method} {path}: {refused:?}");
+                if method != "CONNECT" {
+                    let says_what = refused.head.contains("\r\nallow: get, head");
+                    ensure!(refused.status == 405 && says_what, "{method} {path}: {refused:?}");
+                    guarded(&refused)?;
+                }
             }
         }
         for path in ["/", "/metrics/", "/../etc/passwd", "/metrics/%2e%2e/x", "//metrics"] {
             let none = exporter.get(path)?;
             ensure!(none.status == 404, "{path}: {none:?}");
+            guarded(&none)?;
         }
         Ok(())
     })
+}
+
+/// Every answer says what a browser may do with it, also that of an error.
+fn guarded(answer: &Answer) -> Result<()> {
+    for line in [
+        "cache-control: no-store",
+        "x-content-type-options: nosniff",
+        "content-security-policy: default-src 'none'; frame-ancestors 'none'",
+        "x-frame-options: deny",
+    ] {
+        ensure!(answer.head.contains(&format!("\r\n{line}")), "no {line}: {answer:?}");
+    }
+    Ok(())
+}
+
+/// A port alone is one of this host's own, and who lets others reach it is warned.
+fn loopback_by_default() -> Result<()> {
+    let namespace = Namespace::new("relay")?;
+    let mut daemon = Daemon::start(&namespace, &["--cores", "0", "--metrics", "9464"])?;
+    ensure!(Exporter::new(&namespace, ADDRESS)?.get("/healthz")?.status == 200, "no answer");
+    ensure!(!daemon.log_contains("to whoever reaches it"), "{:?}", daemon.log_lines());
+    ensure!(daemon.terminate()?.success(), "the daemon's end");
+    let daemon = Daemon::start(&namespace, &["--cores", "0", "--metrics", "0.0.0.0:9464"])?;
+    daemon.wait_for_log("metrics are served at 0.0.0.0:9464 to whoever reaches it", SOON)
 }
 
 /// Far more connections than there is room for, each with a part of a request.
