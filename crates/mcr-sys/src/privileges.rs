@@ -40,6 +40,9 @@ pub fn settle(kept: &[Capability]) -> Result<(), SetupError> {
 }
 
 /// Gives up, in the calling thread and in those that it starts, every capability for ever.
+///
+/// # Panics
+/// Where a sandbox does not even let a thread give something up.
 pub fn renounce() {
     for set in [CapSet::Effective, CapSet::Inheritable, CapSet::Permitted] {
         caps::clear(SELF, set).expect("a thread may lower its capabilities");
