@@ -38,6 +38,8 @@ mod traces;
 mod unreachable;
 mod workers;
 
+#[cfg(feature = "fuzzing")]
+pub use interfaces::observed;
 pub use settings::{Settings, StartError};
 
 /// Runs the daemon until SIGTERM or SIGINT. To be called on the process's first thread: the kernel
