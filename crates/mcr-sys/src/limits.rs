@@ -4,8 +4,8 @@
 /// and small enough (sixteen 4-KiB pages) for the kernel to find it contiguous.
 pub(crate) const RING_BLOCK_BYTES: u32 = 64 * 1024;
 
-/// Bytes of a slot that no packet fits into: the least that the kernel takes, a ring's header and an
-/// address (`TPACKET2_HDRLEN`, 32 and 20), in whole `TPACKET_ALIGNMENT`s.
+/// Bytes of a slot that no packet fits into: the least that the kernel takes, a ring's header and
+/// an address (`TPACKET2_HDRLEN`, 32 and 20), in whole `TPACKET_ALIGNMENT`s.
 pub(crate) const MUTE_SLOT_BYTES: u32 = (32_u32 + 20).next_multiple_of(16);
 
 /// Bytes of a ring of such slots: one block.

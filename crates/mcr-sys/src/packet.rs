@@ -62,10 +62,10 @@ impl RingGeometry {
     }
 }
 
-/// A transmit ring that no packet fits into. Whoever takes over a worker has its packet sockets, and
-/// sending by one asks for no privilege: any frame, by any interface. A socket with a transmit ring
-/// sends what stands in there and nothing else (`packet_sendmsg`, `net/packet/af_packet.c`), and
-/// these slots leave a frame 22 bytes, less than the headers of IP or ARP.
+/// A transmit ring that no packet fits into. Whoever takes over a worker has its packet sockets,
+/// and sending by one asks for no privilege: any frame, by any interface. A socket with a transmit
+/// ring sends what stands in there and nothing else (`packet_sendmsg`, `net/packet/af_packet.c`),
+/// and these slots leave a frame 22 bytes, less than the headers of IP or ARP.
 fn mute_ring() -> libc::tpacket_req {
     libc::tpacket_req {
         tp_block_size: limits::MUTE_RING_BYTES,
