@@ -95,7 +95,7 @@ fn event(u: &mut Unstructured<'_>) -> Result<TraceEvent> {
         source: if u.arbitrary()? { Some(end(u)?) } else { None },
         destination: if u.arbitrary()? { Some(end(u)?) } else { None },
         length: u.arbitrary()?,
-        head: u.bytes(head)?.iter().map(|byte| format!("{byte:02x}")).collect(),
+        head: digits(u.bytes(head)?),
     })
 }
 
@@ -114,4 +114,9 @@ fn step(u: &mut Unstructured<'_>) -> Result<TraceStep> {
 fn text(u: &mut Unstructured<'_>) -> Result<String> {
     let text: String = u.arbitrary()?;
     Ok(if u.ratio(1, 8)? { text.repeat(1 << u.int_in_range(0..=12)?) } else { text })
+}
+
+fn digits(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).expect("four bits are a digit");
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }

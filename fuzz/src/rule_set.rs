@@ -37,7 +37,7 @@ impl Model {
         while !u.is_empty() {
             match u.int_in_range(0..=7)? {
                 0..=2 => {
-                    self.add(sample::rule(u)?);
+                    self.add(&sample::rule(u)?);
                 }
                 3 => self.remove(u)?,
                 4 => {
@@ -55,8 +55,8 @@ impl Model {
         Ok(())
     }
 
-    fn add(&mut self, rule: Rule) -> Option<RuleId> {
-        let expected = expectation(&self.present, &rule);
+    fn add(&mut self, rule: &Rule) -> Option<RuleId> {
+        let expected = expectation(&self.present, rule);
         let before = self.rules.len();
         let added = self.rules.add(rule.clone());
         let found = added.as_ref().map_err(Refused::code);
@@ -69,7 +69,7 @@ impl Model {
             assert!(id.0 > self.last_id, "ids are never used again");
             self.last_id = id.0;
             let declared = self.rules.get(id).expect("it was just added").clone();
-            assert_eq!(declared.rule, rule);
+            assert_eq!(declared.rule, *rule);
             self.present.push(declared);
         }
         Some(id)
@@ -98,7 +98,7 @@ impl Model {
         }
         self.present.retain(|declared| !difference.gone.contains(&declared.id));
         self.configured = difference.kept;
-        for rule in difference.new {
+        for rule in &difference.new {
             let id = self.add(rule).expect("it was tried out");
             self.configured.insert(id);
         }

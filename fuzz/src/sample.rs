@@ -18,17 +18,17 @@ const ADDRESSES: [IpAddr; 6] = [
     v4([239, 1, 1, 1]),
     v4([239, 1, 1, 2]),
     v4([10, 0, 0, 7]),
-    v6([0xff3e, 0, 0, 0, 0, 0, 0, 0x1234]),
-    v6([0xff02, 0, 0, 0, 0, 0, 0, 0x1234]),
-    v6([0xfd00, 0, 0, 0, 0, 0, 0, 7]),
+    v6(0xff3e, 0x1234),
+    v6(0xff02, 0x1234),
+    v6(0xfd00, 7),
 ];
 
 const fn v4([a, b, c, d]: [u8; 4]) -> IpAddr {
     IpAddr::V4(std::net::Ipv4Addr::new(a, b, c, d))
 }
 
-const fn v6([a, b, c, d, e, f, g, h]: [u16; 8]) -> IpAddr {
-    IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h))
+const fn v6(first: u16, last: u16) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, last))
 }
 
 pub(crate) fn interface(u: &mut Unstructured<'_>) -> Result<InterfaceName> {

@@ -7,8 +7,6 @@ use crate::{abi, limits, option};
 use nix::sys::socket::{SockaddrIn6, SockaddrStorage, recvfrom};
 use socket2::{Protocol, Socket, Type};
 use std::io;
-#[cfg(feature = "fuzzing")]
-use std::net::Ipv6Addr;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -43,7 +41,11 @@ pub enum Message {
 
 /// What an ICMP message of a family reports that comes from `reporter`.
 #[cfg(feature = "fuzzing")]
-pub fn read_message(family: Family, message: &[u8], reporter: Ipv6Addr) -> Option<Unreachable> {
+pub fn read_message(
+    family: Family,
+    message: &[u8],
+    reporter: std::net::Ipv6Addr,
+) -> Option<Unreachable> {
     match family {
         Family::V4 => quote::unreachable_v4(message),
         Family::V6 => quote::unreachable_v6(message, reporter),
