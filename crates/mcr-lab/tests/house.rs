@@ -116,10 +116,8 @@ fn imports_follow_the_arrows() {
     }
     none_of("arrows that ARCHITECTURE.md does not have", &offenders);
     let listed: BTreeSet<_> = ARROWS.iter().map(|(name, _)| folder(name)).collect();
-    let mut present: BTreeSet<_> = fs::read_dir(root().join("crates"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut present: BTreeSet<_> =
+        fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path()).collect();
     present.insert(folder(FUZZ));
     assert_eq!(listed, present, "every crate has its arrows listed");
 }
