@@ -73,13 +73,13 @@ impl Source<'_> {
         let oldest = written.saturating_sub(TRACE_EVENTS as u64);
         let from = from.unwrap_or(oldest).min(written);
         let first = from.max(oldest);
-        *missed += first - from;
-        let end = written.min(first + limits::TRACE_EVENTS_AT_ONCE);
+        *missed = missed.saturating_add(first - from);
+        let end = written.min(first.saturating_add(limits::TRACE_EVENTS_AT_ONCE));
         for number in first..end {
             match self.at(number) {
                 Some(event) => show(&event),
                 // Overwritten meanwhile.
-                None => *missed += 1,
+                None => *missed = missed.saturating_add(1),
             }
         }
         end
@@ -130,4 +130,67 @@ fn step(step: Step) -> TraceStep {
 fn hexadecimal(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).expect("four bits are a digit");
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::sync::atomic::Ordering;
+
+    use mcr_core::ledger::WORDS;
+    use mcr_sys::ledger::{LedgerMemory, LedgerWriter};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ledger() -> (LedgerWriter, LedgerReader) {
+        let memory = LedgerMemory::create("test", WORDS).unwrap();
+        let writer = LedgerWriter::map(memory.as_fd(), WORDS).unwrap();
+        (writer, LedgerReader::map(memory.as_fd(), WORDS).unwrap())
+    }
+
+    /// Reads from two workers' ledgers, which are one here.
+    fn events(ledger: &LedgerReader, from: u64) -> Traces {
+        let source = |worker| Source { worker: WorkerId(worker), incarnation: 1, ledger };
+        let sources = [source(0), source(1)];
+        let from = sources.map(|source| source.cursor(from));
+        read(sources.into_iter(), &from, None, &Interfaces::default())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// The events' number, the places around it and where the reader stands are anything.
+        #[test]
+        fn no_words_make_the_reader_fail_or_go_on_without_end(
+            before_the_end in 0..2_000_u64,
+            written in any::<u64>(),
+            from in any::<u64>(),
+            words in prop::collection::vec(any::<u64>(), 1..200),
+        ) {
+            let (writer, reader) = ledger();
+            for number in [u64::MAX - before_the_end, written] {
+                writer[header(Header::TraceEvents)].store(number, Ordering::Relaxed);
+                let first = number.saturating_sub(9);
+                for event in first..number {
+                    let place = trace_event(event);
+                    let text = words.iter().cycle().skip(event as usize % words.len());
+                    writer[place].store(seqlock_word(event), Ordering::Relaxed);
+                    for (word, value) in writer[place + 1..].iter().zip(text).take(EVENT_WORDS) {
+                        word.store(*value, Ordering::Relaxed);
+                    }
+                }
+                for from in [0, from, first, u64::MAX] {
+                    let answer = events(&reader, from);
+                    prop_assert!(answer.events.len() as u64 <= 2 * limits::TRACE_EVENTS_AT_ONCE);
+                    prop_assert!(answer.cursor.iter().all(|cursor| cursor.next <= number));
+                }
+            }
+        }
+    }
+
+    /// What says that an event is written whole, also where its number is beyond what can be told.
+    fn seqlock_word(number: u64) -> u64 {
+        number.wrapping_mul(2).wrapping_add(2)
+    }
 }
