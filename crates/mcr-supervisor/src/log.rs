@@ -174,7 +174,8 @@ mod tests {
     #[test]
     fn only_names_of_interfaces_are_taken_for_them() {
         let of = |name: &str| {
-            let line = r#"{"level":"warn","area":"ingress","worker":3,"interface":"NAME","message":"x"}"#;
+            let line =
+                r#"{"level":"warn","area":"ingress","worker":3,"interface":"NAME","message":"x"}"#;
             told(&line.replace("NAME", name)).interface
         };
         assert_eq!(of("eth0.100"), Some("eth0.100".into()));

@@ -100,7 +100,9 @@ impl CoreStats {
             (&mut self.commands_refused, other.commands_refused),
             (&mut self.log_records_dropped, other.log_records_dropped),
         ];
-        counters.into_iter().for_each(|(sum, count)| add(sum, count));
+        for (sum, count) in counters {
+            add(sum, count);
+        }
         add_each(&mut self.drops, &other.drops);
         add_each(&mut self.errors, &other.errors);
     }

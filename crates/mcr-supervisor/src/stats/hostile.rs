@@ -63,10 +63,14 @@ impl Hostile {
         let outputs = rule.output_slots().map(Record::output);
         let of_rule = outputs.chain([Record::rule(rule.slot)]).map(|record| (record, rule.id.0));
         let of_ring = (Record::ring(ring.place), u64::from(ring.id.0) + 1);
-        (0..of_ring.0.tag()).for_each(|place| store(place, word()));
+        for place in 0..of_ring.0.tag() {
+            store(place, word());
+        }
         for (record, tag) in of_rule.chain([of_ring]) {
             store(record.tag(), tag);
-            record.counters().for_each(|place| store(place, word()));
+            for place in record.counters() {
+                store(place, word());
+            }
         }
     }
 }
@@ -94,8 +98,10 @@ fn state() -> State {
     State::new(Interfaces::default(), Steering::Hash, &[0, 1], News::default())
 }
 
-fn is_a_rate(rate: f64) {
-    assert!(rate.is_finite() && rate >= 0.0, "{rate}");
+fn are_rates(rates: impl IntoIterator<Item = f64>) {
+    for rate in rates {
+        assert!(rate.is_finite() && rate >= 0.0, "{rate}");
+    }
 }
 
 /// What is read of some workers, and what was read of them before.
@@ -128,19 +134,19 @@ impl Reading {
 
             let core = rates::of_core(&self.core, reader, now);
             assert!((0.0..=1.0).contains(&core.busy_share));
-            core.drops_per_s.into_values().for_each(is_a_rate);
-            rates::of_ring(&self.ring, &of_ring, now).into_iter().for_each(is_a_rate);
+            are_rates(core.drops_per_s.into_values());
+            are_rates(rates::of_ring(&self.ring, &of_ring, now));
             self.core.push(now, rates::core_counters(reader));
             self.ring.push(now, rates::ring_counters(&of_ring));
         }
         assert!(of_rule.last_seen.is_none_or(|seen| seen.at <= monotonic_ns()));
         let per_s = RuleRates::new(Some(&self.rule), 0, now);
-        per_s.matched(&of_rule).into_iter().for_each(is_a_rate);
+        are_rates(per_s.matched(&of_rule));
         for (place, output) in of_rule.outputs.iter().enumerate() {
-            per_s.output(place, output).into_iter().for_each(is_a_rate);
+            are_rates(per_s.output(place, output));
             _ = reading::named_errors(output);
         }
-        is_a_rate(rates::of_totals(&self.totals, &totals, now).errors_per_s);
+        are_rates([rates::of_totals(&self.totals, &totals, now).errors_per_s]);
         self.totals.push(now, rates::total_counters(&totals));
         self.rule.push(now, rates::rule_counters(&of_rule));
         _ = totals.unaccounted();
@@ -160,7 +166,9 @@ fn bury(
     if round.is_multiple_of(2) {
         retained.ring_closing(ring, round, ledgers());
         let mut stats = reading::zero_stats();
-        ledgers().for_each(|(id, ledger)| retained.add_closing(id, ledger, &mut stats));
+        for (id, ledger) in ledgers() {
+            retained.add_closing(id, ledger, &mut stats);
+        }
         _ = retained.settle_rings(ledgers().map(|(id, ledger)| (id, ledger, u64::MAX)));
     }
     for (id, ledger) in ledgers() {
@@ -178,12 +186,16 @@ fn no_words_of_one_worker_or_two_make_a_reader_fail() {
         let workers = &workers[..count];
         let mut reading = Reading::default();
         for _ in 0..3 {
-            workers.iter().for_each(|worker| worker.write(&ring, rule, || u64::MAX));
+            for worker in workers {
+                worker.write(&ring, rule, || u64::MAX);
+            }
             reading.round(workers, &ring, rule);
         }
         let mut words = random(0x006d_6372);
         for _ in 0..100 {
-            workers.iter().for_each(|worker| worker.write(&ring, rule, &mut words));
+            for worker in workers {
+                worker.write(&ring, rule, &mut words);
+            }
             reading.round(workers, &ring, rule);
         }
     }
