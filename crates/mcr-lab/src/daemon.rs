@@ -1,9 +1,10 @@
 //! Runs the real daemon in a namespace, watches its log and speaks to it.
 
 mod log;
+mod unprivileged;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::namespace::Namespace;
 use crate::{limits, program, wait};
 pub use log::HeldLog;
 use log::Log;
+pub use unprivileged::Grant;
 
 /// What orders faults (`mcr_worker::faults`), in the daemon's working directory.
 const FAULTS: &str = "faults";
@@ -125,14 +127,23 @@ impl Daemon {
     }
 
     fn spawn(
-        mut command: Command,
+        command: Command,
         namespace: &Namespace,
+        control_path: &Path,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        Self::spawn_by(command, |command| namespace.spawn(command), control_path, arguments)
+    }
+
+    fn spawn_by(
+        mut command: Command,
+        launch: impl FnOnce(Command) -> io::Result<Child>,
         control_path: &Path,
         arguments: &[&str],
     ) -> Result<Self> {
         command.arg("--control").arg(control_path).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = namespace.spawn(command).context("starting mcrd")?;
+        let mut child = launch(command).context("starting mcrd")?;
         let log = Log::follow(child.stderr.take().context("mcrd's standard error is piped")?)?;
         let control_path = control_path.to_owned();
         Ok(Self { child, log, control_path, directory: None })

@@ -24,7 +24,7 @@ pub(crate) use commands::{answer, applying, code};
 pub(crate) use ownership::Ownership;
 pub(crate) use peer::{Gate, Peer, Users};
 pub(crate) use server::{Entrance, Host, serve};
-pub(crate) use socket::{ControlSocket, SocketError};
+pub(crate) use socket::{ControlSocket, SocketError, make_directory};
 
 use crate::audit::{Audit, By, Change};
 use crate::limits;

@@ -19,6 +19,21 @@ use netlink_packet_route::link::{
 
 pub(crate) use observer::Observer;
 
+/// What is observed where the kernel lists links and addresses in these bytes, as a netlink socket
+/// gives them; `None` where it is no whole listing.
+#[cfg(feature = "fuzzing")]
+pub fn observed(mut bytes: &[u8]) -> Option<Interfaces> {
+    use rtnetlink::packet_core::{NetlinkBuffer, NetlinkMessage};
+    let mut listing = listing::Listing::default();
+    while !bytes.is_empty() {
+        let length = NetlinkBuffer::new_checked(bytes).ok()?.length() as usize;
+        listing.take(NetlinkMessage::deserialize(bytes).ok()?).ok()?;
+        bytes = &bytes[length.next_multiple_of(4).min(bytes.len())..];
+    }
+    let is_whole = listing.is_whole() && !listing.was_interrupted();
+    is_whole.then(|| interfaces(&listing.links, &listing.addresses))
+}
+
 /// Puts links and addresses together.
 fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Interfaces {
     let mut by_index: BTreeMap<u32, Vec<(bool, IpAddr)>> = BTreeMap::new();

@@ -5,14 +5,16 @@
 //! `resources` what the rules desire on the `interfaces` as they are; `holdings` is what the
 //! `workers` must hold of it, and what they are told, compared with and restarted with.
 //! `configuration` is the file and its changes, `notify` tells the service manager,
-//! `news` is what has happened, `conditions` how the rules are, as told,
-//! `control` speaks with clients, `audit` logs what they change, `stats` and `traces` read the
-//! workers' ledgers, `metrics` serves statistics over HTTP, and `log` prints.
+//! `privileged` has all that is done with privilege, `confinement` what is given up besides,
+//! `news` is what has happened, `conditions` how the rules are, as told, `control` speaks with
+//! clients, `audit` logs what they change, `stats` and `traces` read the workers' ledgers,
+//! `metrics` serves statistics over HTTP, and `log` prints.
 #![forbid(unsafe_code)]
 
 mod audit;
 mod conditions;
 mod configuration;
+mod confinement;
 mod control;
 mod event;
 mod holdings;
@@ -23,6 +25,7 @@ mod log;
 mod metrics;
 mod news;
 mod notify;
+mod privileged;
 mod readiness;
 mod reconcile;
 mod resources;
@@ -35,13 +38,20 @@ mod traces;
 mod unreachable;
 mod workers;
 
+#[cfg(feature = "fuzzing")]
+pub use interfaces::observed;
 pub use settings::{Settings, StartError};
 
 /// Runs the daemon until SIGTERM or SIGINT. To be called on the process's first thread: the kernel
 /// ends the workers with the thread that started them.
 pub fn run(settings: Settings) -> Result<(), StartError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|cause| StartError::System { what: "starting the runtime", cause })?;
-    runtime.block_on(start::serve(settings))
+    privileged::settle_at_start(settings.scheduling).map_err(StartError::Permission)?;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let builder = builder.enable_all().on_thread_start(mcr_sys::privileges::renounce);
+    let runtime = builder
+        .build()
+        .map_err(|cause| StartError::System { what: "starting the runtime", cause })?;
+    let served = runtime.block_on(start::serve(settings));
+    privileged::end(runtime);
+    served
 }

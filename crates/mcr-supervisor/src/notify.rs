@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use crate::limits;
+use crate::{limits, privileged};
 
 /// The service manager. A thread speaks with it, for it might not listen.
 #[derive(Debug)]
@@ -82,11 +82,12 @@ impl ServiceManager {
 /// The thread; it ends with the sender. `None` where the machine gives no thread.
 fn speak() -> Option<SyncSender<String>> {
     let (sender, messages) = sync_channel::<String>(limits::NOTICES_WAITING);
-    let thread = thread::Builder::new().name("notify".into()).spawn(move || {
+    let speak = move || {
         for message in messages {
             // Without a service manager there is nobody to complain to.
             _ = sd_notify::notify(&[NotifyState::Custom(&message)]);
         }
-    });
-    thread.ok().map(|_| sender)
+    };
+    let thread = thread::Builder::new().name("notify".into());
+    privileged::without(|| thread.spawn(speak)).ok().map(|_| sender)
 }

@@ -19,6 +19,8 @@ use mcr_sys::membership::{self, MembershipPool};
 use mcr_sys::reservation::PortReservation;
 use tracing::debug;
 
+use crate::privileged;
+
 /// Why a resource could not be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -60,7 +62,7 @@ impl Addresses {
     /// then it does not either.
     pub(crate) fn reserve(&mut self, wanted: &Reservation) {
         let address = scoped(wanted.address, wanted.port, wanted.ifindex.0);
-        match PortReservation::hold(wanted.interface.as_str(), address) {
+        match privileged::port_reservation(wanted.interface.as_str(), address) {
             Ok(held) => {
                 self.reservations.insert(wanted.clone(), held);
             }

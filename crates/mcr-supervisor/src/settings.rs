@@ -46,7 +46,7 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The configuration file cannot be read.
-    #[error("configuration file {path}: {cause}")]
+    #[error("configuration file {path}: {cause}{}", readers(cause))]
     ConfigFile {
         /// The file.
         path: PathBuf,
@@ -116,6 +116,16 @@ pub enum StartError {
         /// What it answered.
         cause: io::Error,
     },
+}
+
+/// Why root may not read a file.
+fn readers(cause: &io::Error) -> &'static str {
+    if cause.kind() == io::ErrorKind::PermissionDenied {
+        ": mcrd reads it by its user's own rights, also as root: let that user read it, and its \
+         directory"
+    } else {
+        ""
+    }
 }
 
 /// What to do where an address cannot be listened at.

@@ -7,8 +7,8 @@ use mcr_api::control::{Access, read_only_path};
 use mcr_api::worker::launch::{Sandbox, Scheduling};
 use mcr_core::steering::Steering;
 use mcr_sys::filter::MAX_HASHED_MEMBERS;
-use mcr_sys::packet::packet_sockets_permitted;
-use mcr_sys::process::{raise_descriptor_limit, realtime_scheduling_permitted};
+use mcr_sys::process::raise_descriptor_limit;
+use mcr_sys::sandbox::User;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -25,19 +25,27 @@ use crate::news::News;
 use crate::settings::{Settings, StartError};
 use crate::state::State;
 use crate::supervisor::Supervisor;
-use crate::workers::Workers;
-use crate::{limits, unreachable};
+use crate::workers::{Workers, user};
+use crate::{confinement, limits, privileged, unreachable};
 
 /// Starts everything, serves until told to end, and ends everything.
 pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
     let config = settings.config.as_deref().map_or(Ok(Config::default()), configuration::read)?;
-    let log = Log::begin(settings.log_format.or(config.log.format), &config.log.levels);
-    packet_sockets_permitted().map_err(StartError::Permission)?;
+    let names = Names::look_up(&settings, &config)?;
+    control::make_directory(&settings.control).map_err(|error| socket_error(&error))?;
+    let confined = confinement::confine(&settings, &config, names.worker)?;
+    let format = settings.log_format.or(config.log.format);
+    let log = privileged::without(|| Log::begin(format, &config.log.levels));
+    confined.tell();
+    privileged::packet_sockets_permitted().map_err(StartError::Permission)?;
     if settings.scheduling == Scheduling::Realtime {
-        realtime_scheduling_permitted().map_err(StartError::Permission)?;
+        privileged::realtime_permitted().map_err(StartError::Permission)?;
     }
     if settings.sandbox == Sandbox::Off {
-        warn!("workers run without their sandbox: whoever takes one over has what mcrd has");
+        warn!(
+            "workers run without their sandbox, and mcrd without its own: whoever takes a worker \
+             over has what mcrd has"
+        );
     }
     if let Err(error) = raise_descriptor_limit() {
         warn!(
@@ -45,8 +53,9 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
              (LimitNOFILE= of the service, or ulimit -n)"
         );
     }
-    let (sockets, entrances) = control_sockets(&settings, &config)?;
-    let outcome = serve_at(entrances, &settings, config, log).await;
+    let (sockets, entrances) = control_sockets(&settings, names.ownership)?;
+    privileged::settle(settings.scheduling).map_err(StartError::Permission)?;
+    let outcome = serve_at(entrances, &settings, config, names, log).await;
     sockets.into_iter().for_each(ControlSocket::remove);
     outcome
 }
@@ -55,6 +64,7 @@ async fn serve_at(
     entrances: Vec<Entrance>,
     settings: &Settings,
     config: Config,
+    names: Names,
     log: Log,
 ) -> Result<(), StartError> {
     let (events, inbox) = mpsc::channel(limits::EVENTS);
@@ -70,7 +80,7 @@ async fn serve_at(
     }
     let news = News::default();
     let state = State::new(interfaces, steering, &settings.cores, news.clone());
-    let workers = Workers::new(settings, log.levels(), events.clone(), news)?;
+    let workers = Workers::new(settings, names.worker, log.levels(), events.clone(), news);
     let configuration = Configuration::new(settings.config.clone(), &config, events.clone());
     let mut supervisor = Supervisor::new(state, workers, log, configuration, inbox);
     supervisor.configure(&config.rules)?;
@@ -81,7 +91,7 @@ async fn serve_at(
     supervisor.start_workers().await?;
     observer.watch(events.clone()).map_err(system("watching the interfaces"))?;
     unreachable::collect(&events);
-    let clients = take_clients_in(entrances, &supervisor, &events);
+    let clients = take_clients_in(entrances, names.users, &supervisor, &events);
     let clients = clients.map_err(system("watching for clients"))?;
     say_ready(&mut supervisor, settings);
     supervisor.service_manager.ready();
@@ -92,12 +102,28 @@ async fn serve_at(
     Ok(())
 }
 
+/// Whoever is known by name: looked up while the name service's files can be read.
+struct Names {
+    worker: User,
+    ownership: Ownership,
+    users: Users,
+}
+
+impl Names {
+    fn look_up(settings: &Settings, config: &Config) -> Result<Self, StartError> {
+        Ok(Self {
+            worker: user::of_workers(settings.worker_user.as_deref())?,
+            ownership: Ownership::resolve(&settings.control_owner, &config.control)?,
+            users: Users::read(),
+        })
+    }
+}
+
 /// The control socket, and where a group may look at a socket of its own that one.
 fn control_sockets(
     settings: &Settings,
-    config: &Config,
+    ownership: Ownership,
 ) -> Result<(Vec<ControlSocket>, Vec<Entrance>), StartError> {
-    let ownership = Ownership::resolve(&settings.control_owner, &config.control)?;
     let Ownership { owner, group, read_group } = ownership;
     let mut places = vec![(settings.control.clone(), group, Access::Change)];
     if read_group.is_some() {
@@ -105,7 +131,8 @@ fn control_sockets(
     }
     let (mut sockets, mut entrances) = (Vec::new(), Vec::new());
     for (path, group, access) in places {
-        let bound = ControlSocket::bind(&path, owner, group).and_then(|(socket, listener)| {
+        let bound = privileged::control_socket(&path, owner, group);
+        let bound = bound.and_then(|(socket, listener)| {
             sockets.push(socket);
             let gate = Gate::of(&path, access);
             let what = "looking at it";
@@ -126,11 +153,12 @@ fn control_sockets(
 /// Lets clients in at each entrance, until the answer is dropped.
 fn take_clients_in(
     entrances: Vec<Entrance>,
+    users: Users,
     supervisor: &Supervisor,
     events: &mpsc::Sender<Event>,
 ) -> std::io::Result<JoinSet<()>> {
     let host = Host {
-        users: Arc::new(Users::read()),
+        users: Arc::new(users),
         clients: Arc::clone(&supervisor.clients),
         supervisor: events.clone(),
     };

@@ -12,6 +12,7 @@ use tracing::debug;
 
 use crate::event::Event;
 use crate::limits;
+use crate::privileged;
 use crate::readiness::watch;
 
 /// How many reports there were about each output's destination. Outputs of the same destination
@@ -64,7 +65,7 @@ impl UnreachableCounts {
 /// Reads the reports of both families as they come. Without the permission there are none.
 pub(crate) fn collect(events: &mpsc::Sender<Event>) {
     for family in [Family::V4, Family::V6] {
-        let opened = UnreachableReports::open(family).map_err(|error| error.to_string());
+        let opened = privileged::unreachable_reports(family).map_err(|error| error.to_string());
         match opened.and_then(|r| watch(r).map_err(|error| error.to_string())) {
             Ok(reports) => {
                 tokio::spawn(forward(reports, events.clone()));

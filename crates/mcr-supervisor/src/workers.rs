@@ -7,7 +7,7 @@ mod levels;
 mod model;
 mod process;
 mod sync;
-mod user;
+pub(crate) mod user;
 mod worker;
 
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use mcr_core::ids::WorkerId;
 use mcr_core::ledger::{Header, header};
 use mcr_sys::ledger::LedgerReader;
 use mcr_sys::packet::PacketStatistics;
+use mcr_sys::sandbox::User;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -27,7 +28,7 @@ use crate::event::Event;
 use crate::holdings::{Change, Holdings};
 use crate::limits;
 use crate::news::{self, News};
-use crate::settings::{Settings, StartError};
+use crate::settings::Settings;
 use crate::traces::{Source, Traces};
 use drift::Why;
 use levels::LogLevels;
@@ -49,25 +50,23 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// Places without processes yet.
-    ///
-    /// # Errors
-    /// [`StartError::WorkerUser`].
     pub(crate) fn new(
         settings: &Settings,
+        user: User,
         levels: &Levels,
         events: mpsc::Sender<Event>,
         news: News,
-    ) -> Result<Self, StartError> {
+    ) -> Self {
         let place = |(id, core): (u32, &usize)| Worker::new(WorkerId(id), *core);
-        Ok(Self {
+        Self {
             places: (0..).zip(&settings.cores).map(place).collect(),
-            launcher: Launcher::new(settings, events)?,
+            launcher: Launcher::new(settings, user, events),
             log_levels: LogLevels::new(levels.clone()),
             news,
             desired_before: 0,
             last_tick: Instant::now(),
             stopping: false,
-        })
+        }
     }
 
     /// Tells every worker of a change that was just made.

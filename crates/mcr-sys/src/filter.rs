@@ -6,7 +6,7 @@
 
 mod admission;
 mod assembler;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 mod interpreter;
 mod steering;
 #[cfg(test)]
@@ -79,6 +79,13 @@ impl Program {
             program = admission.compile();
         }
         program
+    }
+
+    /// The verdict of a reference machine on a frame that comes in: how many bytes of it are kept.
+    #[cfg(feature = "fuzzing")]
+    pub fn judge(&self, frame: &[u8]) -> u32 {
+        let packet_type = u32::from(libc::PACKET_HOST);
+        interpreter::run(self, &interpreter::Input { frame, packet_type, cpu: 0 })
     }
 
     /// Instructions in the program.

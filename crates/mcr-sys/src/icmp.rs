@@ -7,6 +7,8 @@ use crate::{abi, limits, option};
 use nix::sys::socket::{SockaddrIn6, SockaddrStorage, recvfrom};
 use socket2::{Protocol, Socket, Type};
 use std::io;
+#[cfg(feature = "fuzzing")]
+use std::net::Ipv6Addr;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -37,6 +39,15 @@ pub enum Message {
     Unrelated,
     /// A UDP datagram did not arrive. More may be waiting.
     Unreachable(Unreachable),
+}
+
+/// What an ICMP message of a family reports that comes from `reporter`.
+#[cfg(feature = "fuzzing")]
+pub fn read_message(family: Family, message: &[u8], reporter: Ipv6Addr) -> Option<Unreachable> {
+    match family {
+        Family::V4 => quote::unreachable_v4(message),
+        Family::V6 => quote::unreachable_v6(message, reporter),
+    }
 }
 
 /// A raw ICMP or `ICMPv6` socket that receives only destination-unreachable messages.

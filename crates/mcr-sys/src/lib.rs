@@ -4,7 +4,7 @@
 //! [`reservation`], [`udp`], [`icmp`]), is told of an interface's end ([`device`]) and ends at an
 //! ingress what exclusive rules take ([`exclusion`]); a worker reads frames in place ([`ring`]) and
 //! sends them on ([`gather`], [`send`]) by [`uring`] or [`poll`]; both sides share [`seqpacket`],
-//! [`ledger`] and [`process`]; [`peer`] says who a control client is.
+//! [`ledger`], [`privileges`] and [`process`]; [`peer`] says who a control client is.
 //!
 //! What the kernel will touch later is owned by the object that asked it to.
 
@@ -33,6 +33,7 @@ mod option;
 pub mod packet;
 pub mod peer;
 pub mod poll;
+pub mod privileges;
 pub mod process;
 pub mod reservation;
 pub mod ring;
@@ -46,6 +47,8 @@ mod test_namespace;
 pub mod tx_ring;
 pub mod udp;
 pub mod uring;
+#[cfg(feature = "lab")]
+pub mod user;
 mod watches;
 
 pub use error::SetupError;

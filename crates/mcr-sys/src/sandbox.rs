@@ -4,6 +4,7 @@
 mod calls;
 mod capabilities;
 mod filter;
+mod supervisor;
 
 use std::io;
 
@@ -18,6 +19,7 @@ use crate::error::{Doing, SetupError};
 use crate::process::die_with_parent;
 
 pub use calls::{Calls, Sends};
+pub use supervisor::{SupervisorConfinement, confine_supervisor};
 
 /// The newest Landlock that was tried; older kernels do as much of it as they have.
 const LANDLOCK: ABI = ABI::V6;
@@ -84,7 +86,7 @@ pub fn confine(confinement: &Confinement) -> Result<Lacks, SetupError> {
     // No file, TCP, abstract socket or signal outside, should the last step let one through.
     let landlock = deny_files().doing(|| "denying all files by Landlock")?;
     // Last, for it forbids all of the above.
-    filter::load(&confinement.calls).doing(|| "filtering system calls")?;
+    filter::kill_for_all_but(&confinement.calls).doing(|| "filtering system calls")?;
     Ok(Lacks { own_user, bounding_set, landlock: landlock == RulesetStatus::NotEnforced })
 }
 

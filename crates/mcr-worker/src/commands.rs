@@ -43,8 +43,8 @@ pub(crate) enum Next {
 pub(crate) struct Commands {
     socket: OwnedFd,
     buffer: Box<[u8]>,
-    descriptors: Vec<OwnedFd>,
-    replica: Replica,
+    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) replica: Replica,
 }
 
 /// Why a command was not carried out.
@@ -102,7 +102,7 @@ impl Commands {
         next
     }
 
-    fn carry_out(
+    pub(crate) fn carry_out(
         &mut self,
         message: WorkerMessage,
         plane: &mut DataPlane,
@@ -244,7 +244,7 @@ impl Commands {
     }
 
     /// After a commit: drops some more of what the synchronisation did not name.
-    fn sweep(&mut self, plane: &mut DataPlane, mechanism: &mut impl Mechanism) -> Next {
+    pub(crate) fn sweep(&mut self, plane: &mut DataPlane, mechanism: &mut impl Mechanism) -> Next {
         let under_way = self.replica.sweep(limits::SWEEP_AT_ONCE, |stale| match stale {
             Stale::Route(slot) => plane.routes.remove(slot),
             Stale::Sockets(SocketSet::Ingress(id)) => close_ingress(id, plane, mechanism),
@@ -253,7 +253,7 @@ impl Commands {
         if under_way { Next::More } else { Next::Idle }
     }
 
-    fn publish(&self, plane: &DataPlane) {
+    pub(crate) fn publish(&self, plane: &DataPlane) {
         if let Some(position) = self.replica.position() {
             plane.counters.header(Header::Routes, plane.routes.len() as u64);
             plane.counters.position(position);

@@ -15,6 +15,8 @@ mod data_plane;
 mod egress;
 #[cfg(feature = "faults")]
 pub mod faults;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod ingress;
 mod limits;
 mod log;

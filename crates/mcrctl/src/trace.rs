@@ -29,6 +29,19 @@ const PATIENCE_POLLS: u32 = 4;
 /// How often the end of a trace that is followed is put off.
 const RENEWAL: Duration = Duration::from_secs(3);
 
+/// The capture file of these events, taken in together, as `trace --pcapng` writes it.
+#[cfg(feature = "fuzzing")]
+pub fn captured(events: Vec<mcr_api::control::TraceEvent>) -> pcap_file::PcapResult<Vec<u8>> {
+    let mut file = Vec::new();
+    let mut capture = Capture::new(&mut file)?;
+    for life in Lives::default().take(events, 0) {
+        capture.add(&life, life.verdict(&[]))?;
+    }
+    capture.flush().map_err(pcap_file::PcapError::IoError)?;
+    drop(capture);
+    Ok(file)
+}
+
 /// Traces, and prints, until the time or number asked for is over; a trace that is followed goes on
 /// until the program is ended.
 pub(crate) fn run(control: &Path, trace: &Trace, json: bool) -> anyhow::Result<()> {

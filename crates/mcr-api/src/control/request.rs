@@ -174,6 +174,9 @@ impl Command {
     ];
 
     /// The command as its JSON object.
+    ///
+    /// # Panics
+    /// Never: it holds texts and numbers alone.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a command is texts and numbers")
     }

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Gid, Uid, chown};
 
+use crate::confinement::parent;
 use crate::limits;
 
 /// The listening socket and its lock.
@@ -65,7 +66,7 @@ impl ControlSocket {
         group: Option<Gid>,
     ) -> Result<(Self, UnixListener), SocketError> {
         let failed = |what| move |cause| SocketError::Path { path: path.to_owned(), what, cause };
-        make_directory(path).map_err(failed("making its directory"))?;
+        make_directory(path)?;
         let lock_path = beside(path, "lock");
         let lock = lock(&lock_path).map_err(failed("locking"))?;
         let lock = lock.ok_or_else(|| SocketError::Live(path.to_owned()))?;
@@ -138,13 +139,11 @@ fn backlog() -> nix::sys::socket::Backlog {
         .unwrap_or(nix::sys::socket::Backlog::MAXCONN)
 }
 
-fn make_directory(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => {
-            DirBuilder::new().recursive(true).mode(0o755).create(parent)
-        }
-        _ => Ok(()),
-    }
+/// Makes the directory that a control socket is to be in, where there is none.
+pub(crate) fn make_directory(path: &Path) -> Result<(), SocketError> {
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(parent(path));
+    let what = "making its directory";
+    made.map_err(|cause| SocketError::Path { path: path.to_owned(), what, cause })
 }
 
 fn beside(path: &Path, extension: &str) -> PathBuf {

@@ -20,8 +20,8 @@ use tracing::{debug, warn};
 
 use super::pages::Pages;
 use crate::event::Event;
-use crate::limits;
 use crate::settings::StartError;
+use crate::{limits, privileged};
 
 /// The running server; it ends when this is dropped.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Server {
         supervisor: mpsc::Sender<Event>,
     ) -> Result<Self, StartError> {
         let refused = |cause| StartError::MetricsAddress { address, cause };
-        let listener = TcpListener::bind(address).map_err(refused)?;
+        let listener = privileged::metrics_listener(address).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         if !address.ip().is_loopback() {
             warn!(
@@ -59,7 +59,8 @@ impl Server {
                 }
             });
         };
-        thread::Builder::new().name("metrics".into()).spawn(serve).map_err(refused)?;
+        let thread = thread::Builder::new().name("metrics".into());
+        privileged::without(|| thread.spawn(serve)).map_err(refused)?;
         Ok(Self { _running: running })
     }
 }

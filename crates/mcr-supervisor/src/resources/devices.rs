@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use tracing::warn;
 
 use super::Refusal;
+use crate::privileged;
 
 /// A watch on each of them.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ impl Devices {
     /// Watches the interface, before anything is asked of the kernel there.
     pub(crate) fn watch(&mut self, ifindex: IfIndex) -> Result<(), Refusal> {
         if let Entry::Vacant(vacant) = self.0.entry(ifindex) {
-            vacant.insert(DeviceWatch::open(ifindex.0)?);
+            vacant.insert(privileged::device_watch(ifindex.0)?);
         }
         Ok(())
     }
@@ -46,7 +47,7 @@ impl Devices {
                 Ok(Passage::Gone) => {
                     passages.gone.insert(ifindex);
                     // At once, or what befalls the next one would pass unnoticed.
-                    match DeviceWatch::open(ifindex.0) {
+                    match privileged::device_watch(ifindex.0) {
                         Ok(another) => *watch = another,
                         Err(error) => {
                             // For another reason, whoever asks for something there is told.

@@ -11,7 +11,7 @@ use mcr_core::plan::EgressKey;
 use mcr_sys::udp::{EgressOptions, EgressSocket};
 
 use super::Refusal;
-use crate::limits;
+use crate::{limits, privileged};
 
 /// All sets.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Egresses {
         };
         let mut sockets = Vec::with_capacity(self.workers);
         for _ in 0..self.workers {
-            let socket = EgressSocket::open(&options)?;
+            let socket = privileged::egress_socket(&options)?;
             // The others share the port that the kernel picked for the first.
             options.source.set_port(socket.local_addr().port());
             sockets.push(socket);

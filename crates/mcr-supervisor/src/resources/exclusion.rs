@@ -10,7 +10,7 @@ use mcr_sys::exclusion::{self, IngressLink, Taken};
 use tracing::debug;
 
 use super::{Refusal, link_header};
-use crate::limits;
+use crate::{limits, privileged};
 
 /// All entries, and the interfaces at whose ingress they are looked up.
 #[derive(Debug, Default)]
@@ -33,6 +33,10 @@ struct Link {
 impl Exclusions {
     /// Makes an entry; there is no other in its place.
     pub(crate) fn make(&mut self, entry: &Exclusion) -> Result<(), Refusal> {
+        privileged::change_exclusions(|| self.make_permitted(entry))
+    }
+
+    fn make_permitted(&mut self, entry: &Exclusion) -> Result<(), Refusal> {
         match entry.fate {
             Fate::Ends => self.end(entry).map_err(Refusal::NotExclusive),
             Fate::GoesOn => {
@@ -47,7 +51,10 @@ impl Exclusions {
 
     /// Takes an entry out.
     pub(crate) fn remove(&mut self, entry: &Exclusion) {
-        if let Some(Err(error)) = self.kernel.as_ref().map(|kernel| kernel.remove(&taken(entry))) {
+        let kernel = self.kernel.as_ref();
+        let removed =
+            kernel.map(|kernel| privileged::change_exclusions(|| kernel.remove(&taken(entry))));
+        if let Some(Err(error)) = removed {
             let interface = &entry.interface;
             debug!(%interface, "{interface}: no entry taken out of the ingress table: {error}");
         }

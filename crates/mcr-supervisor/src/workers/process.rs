@@ -23,11 +23,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::user;
 use super::worker::Link;
 use crate::event::Event;
-use crate::settings::{Settings, StartError};
-use crate::{limits, log, readiness};
+use crate::settings::Settings;
+use crate::{limits, log, privileged, readiness};
 
 /// The running program, also when its file has been replaced meanwhile.
 const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -59,15 +58,9 @@ pub(crate) struct Process {
 }
 
 impl Launcher {
-    /// # Errors
-    /// [`StartError::WorkerUser`].
-    pub(crate) fn new(
-        settings: &Settings,
-        events: mpsc::Sender<Event>,
-    ) -> Result<Self, StartError> {
+    pub(crate) fn new(settings: &Settings, user: User, events: mpsc::Sender<Event>) -> Self {
         let Settings { io, scheduling, busy_poll_us, sandbox, .. } = *settings;
-        let user = user::of_workers(settings.worker_user.as_deref())?;
-        Ok(Self { io, scheduling, busy_poll_us, sandbox, user, events, launched: 0 })
+        Self { io, scheduling, busy_poll_us, sandbox, user, events, launched: 0 }
     }
 
     /// Starts a worker. Its end comes as [`Event::WorkerExited`].
@@ -85,7 +78,8 @@ impl Launcher {
             (memory, LEDGER_DESCRIPTOR),
             (log_writer.into(), LOG_DESCRIPTOR),
         ];
-        let child = self.command(worker, core, inherited)?.spawn()?;
+        let mut command = self.command(worker, core, inherited)?;
+        let child = privileged::spawn(&mut command, self.scheduling, self.sandbox)?;
         let log_reader = pipe::Receiver::from_owned_fd(log_reader.into())?;
         let last_words = tokio::spawn(log::relay(worker, log_reader));
         self.launched += 1;
@@ -149,7 +143,7 @@ async fn watch(mut child: Child, killed: oneshot::Receiver<()>) -> String {
         status = child.wait() => status,
         Ok(()) = killed => {
             // It fails only where the process has ended by itself.
-            _ = child.start_kill();
+            _ = privileged::kill(&mut child);
             child.wait().await
         }
     };

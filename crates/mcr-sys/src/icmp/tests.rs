@@ -91,8 +91,8 @@ fn icmp_v4() -> Vec<u8> {
 fn icmp_v6() -> Vec<u8> {
     let mut message = vec![1, 4, 0, 0, 0, 0, 0, 0];
     message.extend([0x60, 0, 0, 0, 0, 16, 44, 64]);
-    message.extend("2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().octets());
-    message.extend("2001:db8::2".parse::<std::net::Ipv6Addr>().unwrap().octets());
+    message.extend("2001:db8::1".parse::<Ipv6Addr>().unwrap().octets());
+    message.extend("2001:db8::2".parse::<Ipv6Addr>().unwrap().octets());
     message.extend([17, 0, 0, 1, 0, 0, 0, 7]);
     message.extend([0x12, 0x34, 0x23, 0x45, 0, 8, 0, 0]);
     message

@@ -4,14 +4,18 @@ use std::io;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-use super::calls::Calls;
+use super::calls::{Calls, Rules};
 
 /// Has the kernel kill this process for every call but those.
-pub(super) fn load(calls: &Calls) -> io::Result<()> {
+pub(super) fn kill_for_all_but(calls: &Calls) -> io::Result<()> {
     let rules = calls.rules().map_err(io::Error::other)?;
-    let (allow, kill) = (SeccompAction::Allow, SeccompAction::KillProcess);
+    load(rules, SeccompAction::Allow, SeccompAction::KillProcess)
+}
+
+/// Has the kernel do the one for these calls, and the other for all others.
+pub(super) fn load(rules: Rules, these: SeccompAction, others: SeccompAction) -> io::Result<()> {
     let machine = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
-    let filter = SeccompFilter::new(rules, kill, allow, machine).map_err(io::Error::other)?;
+    let filter = SeccompFilter::new(rules, others, these, machine).map_err(io::Error::other)?;
     apply(&BpfProgram::try_from(filter).map_err(io::Error::other)?)
 }
 

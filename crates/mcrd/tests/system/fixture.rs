@@ -25,7 +25,7 @@ use mcr_api::control::{
 };
 use mcr_api::rule::{OutputSpec, RuleSpec};
 use mcr_core::steering::Shares;
-use mcr_lab::daemon::Daemon;
+use mcr_lab::daemon::{Daemon, Grant};
 use mcr_lab::generator::{Generator, RunningGenerator};
 use mcr_lab::namespace::Namespace;
 use mcr_lab::sink::{Sink, SinkReport};
@@ -165,6 +165,18 @@ impl Relay {
     ) -> Result<Self> {
         Self::start_with(Share::some(), variant, net, |net, told| {
             Daemon::start_fallible(net, &[told, arguments].concat())
+        })
+    }
+
+    /// Like [`Relay::start`], of a daemon as an ordinary user.
+    pub(crate) fn start_as_nobody(
+        variant: Variant,
+        net: RelayTopology,
+        grant: Grant,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        Self::start_with(Share::some(), variant, net, |net, cores| {
+            Daemon::start_as_nobody(net, grant, &[cores, arguments].concat())
         })
     }
 

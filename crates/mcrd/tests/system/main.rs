@@ -28,6 +28,7 @@ mod membership;
 mod metrics;
 mod network;
 mod outage;
+mod privileges;
 mod reload;
 mod rules;
 mod sandbox;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     suite = configuration::trials(suite);
     suite = reload::trials(suite);
     suite = lifecycle::trials(suite);
+    suite = privileges::trials(suite);
     suite = ending::trials(suite);
     suite = service_manager::trials(suite);
     suite = metrics::trials(suite);

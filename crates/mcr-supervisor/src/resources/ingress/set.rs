@@ -14,7 +14,7 @@ use tracing::debug;
 use super::super::Refusal;
 use super::super::admission::InterfaceAdmission;
 use super::RingPlace;
-use crate::limits;
+use crate::{limits, privileged};
 
 /// One socket for each worker.
 #[derive(Debug)]
@@ -177,7 +177,7 @@ fn open_member(
     group: Option<SteeringGroup>,
 ) -> Result<(PacketSocket, SteeringGroup), SetupError> {
     let geometry = RingGeometry { slot_bytes: key.class.slot_bytes(), slots: key.class.slots() };
-    let socket = PacketSocket::open(geometry)?;
+    let socket = privileged::packet_socket(geometry)?;
     socket.bind(key.ifindex.0)?;
     let group = socket.join_steering(group)?;
     Ok((socket, group))
