@@ -10,7 +10,7 @@ use super::list::{self, Heading, Row};
 use super::look::Look;
 use crate::top::model::{Link, Model};
 use crate::top::snapshot::Snapshot;
-use crate::units::{count, short, sum, total, uptime};
+use crate::units::{count, short, total, uptime};
 
 const HEADINGS: [Heading; 8] = [
     Heading::left("", 10),
