@@ -160,6 +160,9 @@ pub(crate) const LOG_LINES_WAITING: usize = 1_024;
 /// from when all of them change, and of its rules' problems with each.
 pub(crate) const LOG_BURST: u32 = 4 * mcr_core::limits::INGRESSES as u32;
 
+/// Of these, lines that are the supervisor's own, however much a worker says: half of them.
+pub(crate) const LOG_OWN_LINES: u32 = LOG_BURST / 2;
+
 /// Lines of the log in a second beyond that: more than anybody reads, and 10 MB an hour at most.
 pub(crate) const LOG_LINES_PER_SECOND: u32 = 25;
 

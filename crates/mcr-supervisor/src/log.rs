@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 use mcr_api::limits::LOG_LINE_BYTES;
 use mcr_api::log::{Area, Format, Level, Levels, LogRecord};
+use mcr_core::endpoint::InterfaceName;
 use mcr_core::ids::WorkerId;
 use tokio::io::BufReader;
 use tokio::net::unix::pipe;
+use tokio::task::yield_now;
 use tracing::{event, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::layer::SubscriberExt;
@@ -93,7 +95,11 @@ pub(crate) async fn relay(worker: WorkerId, pipe: pipe::Receiver) {
     let mut line = Vec::new();
     loop {
         match read_line(&mut pipe, &mut line, LOG_LINE_BYTES).await {
-            Ok(Line::Whole) => print(worker, &line),
+            Ok(Line::Whole) => {
+                print(&said(worker, &line));
+                // Who writes without end takes no more than its turn.
+                yield_now().await;
+            }
             // Not the worker's doing, who writes whole lines that are not too long.
             Ok(Line::TooLong | Line::Unfinished) => {
                 warn!(
@@ -108,17 +114,24 @@ pub(crate) async fn relay(worker: WorkerId, pipe: pipe::Receiver) {
     }
 }
 
-fn print(worker: WorkerId, line: &[u8]) {
-    let unreadable = |_| LogRecord {
+/// What a line out of a worker's pipe says. Whose the pipe is says who says it; an interface is one
+/// only where it has a name of one; and what the supervisor alone says, no worker does.
+fn said(worker: WorkerId, line: &[u8]) -> LogRecord {
+    let record = LogRecord::from_line(line).ok().filter(|record| record.area != Area::Audit);
+    let record = record.unwrap_or_else(|| LogRecord {
         level: Level::Warn,
         area: Area::Start,
         worker: worker.0,
         interface: None,
         rule: None,
         message: String::from_utf8_lossy(line).escape_debug().to_string(),
-    };
-    let record = LogRecord::from_line(line).unwrap_or_else(unreadable);
-    let LogRecord { level, area, interface, rule, message, .. } = record;
+    });
+    let interface = record.interface.filter(|name| name.parse::<InterfaceName>().is_ok());
+    LogRecord { worker: worker.0, interface, ..record }
+}
+
+fn print(record: &LogRecord) {
+    let LogRecord { level, area, worker, interface, rule, message } = record;
     // The macro wants a constant level.
     macro_rules! say {
         ($level:ident) => {
@@ -127,7 +140,7 @@ fn print(worker: WorkerId, line: &[u8]) {
                 tracing::Level::$level,
                 by_worker = true,
                 area = area.name(),
-                worker = worker.0,
+                worker,
                 interface,
                 rule,
                 message
@@ -139,5 +152,42 @@ fn print(worker: WorkerId, line: &[u8]) {
         Level::Warn => say!(WARN),
         Level::Info => say!(INFO),
         Level::Debug => say!(DEBUG),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(line: &str) -> LogRecord {
+        said(WorkerId(3), line.as_bytes())
+    }
+
+    #[test]
+    fn a_worker_speaks_for_itself_only() {
+        let record = told(r#"{"level":"error","area":"panic","worker":8,"message":"x"}"#);
+        assert_eq!((record.worker, record.area), (3, Area::Panic));
+        let forged = told(r#"{"level":"info","area":"audit","worker":3,"message":"root"}"#);
+        assert_eq!((forged.level, forged.area), (Level::Warn, Area::Start));
+    }
+
+    #[test]
+    fn only_names_of_interfaces_are_taken_for_them() {
+        let of = |name: &str| {
+            let line =
+                r#"{"level":"warn","area":"ingress","worker":3,"interface":"NAME","message":"x"}"#;
+            told(&line.replace("NAME", name)).interface
+        };
+        assert_eq!(of("eth0.100"), Some("eth0.100".into()));
+        for name in ["", "a\\nPRIORITY=0", "\\u001b[2J", "longer-than-a-name"] {
+            assert_eq!(of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_is_shown_escaped() {
+        assert_eq!(told("\u{1b}[2J").message, "\\u{1b}[2J");
+        let unreadable = said(WorkerId(3), b"\xff\0");
+        assert!(!unreadable.message.contains('\0'));
     }
 }

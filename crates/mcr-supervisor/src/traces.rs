@@ -113,7 +113,8 @@ impl Traces {
         let has_counted = |place: usize| -> u64 {
             // What stands there is of an order before, until the worker has this one.
             let current = ledgers.iter().filter(|ledger| is_in_force(ledger, revision));
-            current.map(|ledger| ledger.load(traced(place))).sum()
+            // A bound is compared: who has counted beyond all numbers has reached it.
+            current.map(|ledger| ledger.load(traced(place))).fold(0, u64::saturating_add)
         };
         self.end(|running| {
             let counted =

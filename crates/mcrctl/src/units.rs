@@ -1,5 +1,7 @@
 //! Numbers as people read them, in as few characters as make sense.
 
+use std::collections::BTreeMap;
+
 /// At most five characters, three digits: `0`, `0.3`, `12`, `1.23k`, `45.6M`.
 pub(crate) fn short(number: f64) -> String {
     if number < 999.5 {
@@ -69,9 +71,14 @@ pub(crate) fn per_cent(share: f64) -> String {
     }
 }
 
-/// The sum of several rates or counts by reason.
-pub(crate) fn sum<N: Copy + std::iter::Sum>(counts: &std::collections::BTreeMap<String, N>) -> N {
-    counts.values().copied().sum()
+/// The sum of several rates by reason.
+pub(crate) fn sum(rates: &BTreeMap<String, f64>) -> f64 {
+    rates.values().sum()
+}
+
+/// The sum of several counts by reason, modulo 2^64 as the daemon's sums are.
+pub(crate) fn total(counts: &BTreeMap<String, u64>) -> u64 {
+    counts.values().copied().fold(0, u64::wrapping_add)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use mcr_core::counters::{add, sum};
 use serde::{Deserialize, Serialize};
 
 use super::RuleState;
@@ -79,44 +80,49 @@ pub struct CoreStats {
 impl CoreStats {
     /// Takes another's counters in.
     pub fn add(&mut self, other: &Self) {
-        self.received += other.received;
-        self.kernel_drops += other.kernel_drops;
-        self.frames_read += other.frames_read;
-        self.bytes_read += other.bytes_read;
-        self.datagrams += other.datagrams;
-        self.matched += other.matched;
-        self.copies += other.copies;
-        self.sent += other.sent;
-        self.sent_bytes += other.sent_bytes;
+        let counters = [
+            (&mut self.received, other.received),
+            (&mut self.kernel_drops, other.kernel_drops),
+            (&mut self.frames_read, other.frames_read),
+            (&mut self.bytes_read, other.bytes_read),
+            (&mut self.datagrams, other.datagrams),
+            (&mut self.matched, other.matched),
+            (&mut self.copies, other.copies),
+            (&mut self.sent, other.sent),
+            (&mut self.sent_bytes, other.sent_bytes),
+            (&mut self.batches, other.batches),
+            (&mut self.sends, other.sends),
+            (&mut self.wake_ups, other.wake_ups),
+            (&mut self.system_calls, other.system_calls),
+            (&mut self.busy_ns, other.busy_ns),
+            (&mut self.gso_refused, other.gso_refused),
+            (&mut self.commands, other.commands),
+            (&mut self.commands_refused, other.commands_refused),
+            (&mut self.log_records_dropped, other.log_records_dropped),
+        ];
+        for (sum, count) in counters {
+            add(sum, count);
+        }
         add_each(&mut self.drops, &other.drops);
         add_each(&mut self.errors, &other.errors);
-        self.batches += other.batches;
-        self.sends += other.sends;
-        self.wake_ups += other.wake_ups;
-        self.system_calls += other.system_calls;
-        self.busy_ns += other.busy_ns;
-        self.gso_refused += other.gso_refused;
-        self.commands += other.commands;
-        self.commands_refused += other.commands_refused;
-        self.log_records_dropped += other.log_records_dropped;
     }
 
     /// What these counters leave open.
     pub fn unaccounted(&self) -> Unaccounted {
         let rest = |whole: u64, parts: u64| whole.wrapping_sub(parts).cast_signed();
-        let drops: u64 = self.drops.values().sum();
-        let errors: u64 = self.errors.values().sum();
+        let matched = [self.matched].into_iter().chain(self.drops.values().copied());
+        let sent = [self.sent].into_iter().chain(self.errors.values().copied());
         Unaccounted {
-            received: rest(self.received, self.frames_read + self.kernel_drops),
-            datagrams: rest(self.datagrams, self.matched + drops),
-            copies: rest(self.copies, self.sent + errors),
+            received: rest(self.received, sum([self.frames_read, self.kernel_drops])),
+            datagrams: rest(self.datagrams, sum(matched)),
+            copies: rest(self.copies, sum(sent)),
         }
     }
 }
 
 fn add_each(sums: &mut BTreeMap<String, u64>, others: &BTreeMap<String, u64>) {
     for (name, count) in others {
-        *sums.entry(name.clone()).or_default() += count;
+        add(sums.entry(name.clone()).or_default(), *count);
     }
 }
 

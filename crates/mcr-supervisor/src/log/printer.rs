@@ -72,7 +72,7 @@ impl Printer {
         if record.area == Area::Audit {
             self.write(&self.line(&record.entry(realtime_ns())));
         } else if self.causes().admit(record, Instant::now()) {
-            self.print_allowed(&record.entry(realtime_ns()));
+            self.print_allowed(record, &record.entry(realtime_ns()));
         }
     }
 
@@ -86,7 +86,7 @@ impl Printer {
             // Writing into a text never fails.
             _ = write!(entry.message, " (repeated {how_often} in {seconds} s)");
             entry.repeated = Some(times);
-            self.print_allowed(&entry);
+            self.print_allowed(&record, &entry);
         }
     }
 
@@ -110,8 +110,9 @@ impl Printer {
         self.allowance().has_room()
     }
 
-    fn print_allowed(&self, entry: &Entry) {
-        if self.allowance().take(Instant::now()) {
+    fn print_allowed(&self, record: &Record, entry: &Entry) {
+        let kept = if record.by_worker { limits::LOG_OWN_LINES } else { 0 };
+        if self.allowance().take(Instant::now(), kept) {
             self.write(&self.line(entry));
         }
     }
@@ -157,20 +158,22 @@ impl Allowance {
         self.left > 0
     }
 
-    /// Whether one more line may be printed; one that may not is counted.
-    fn take(&mut self, now: Instant) -> bool {
+    /// Whether one more line may be printed, where so many are to be left for others; one that may
+    /// not is counted.
+    fn take(&mut self, now: Instant, kept: u32) -> bool {
         let step = Duration::from_secs(1) / limits::LOG_LINES_PER_SECOND;
         let earned = now.saturating_duration_since(self.counted).as_nanos() / step.as_nanos();
         let earned = u32::try_from(earned).unwrap_or(u32::MAX);
         // What is left of a step counts for the next line; after a long silence none is left.
         self.counted = self.counted.checked_add(step.saturating_mul(earned)).unwrap_or(now);
         self.left = self.left.saturating_add(earned).min(limits::LOG_BURST);
-        if let Some(left) = self.left.checked_sub(1) {
-            self.left = left;
-            return true;
+        let may = self.left > kept;
+        if may {
+            self.left -= 1;
+        } else {
+            self.refused += 1;
         }
-        self.refused += 1;
-        false
+        may
     }
 }
 
@@ -182,7 +185,7 @@ mod tests {
     fn a_burst_is_printed_and_then_so_many_a_second() {
         let begun = Instant::now();
         let mut allowance = Allowance::new(begun);
-        let mut taken = |now| (0..10_000).filter(|_| allowance.take(now)).count() as u32;
+        let mut taken = |now| (0..10_000).filter(|_| allowance.take(now, 0)).count() as u32;
         assert_eq!(taken(begun), limits::LOG_BURST);
         let second = Duration::from_secs(1);
         assert_eq!(taken(begun + second), limits::LOG_LINES_PER_SECOND);
@@ -197,9 +200,19 @@ mod tests {
     fn parts_of_a_step_add_up() {
         let begun = Instant::now();
         let mut allowance = Allowance::new(begun);
-        while allowance.take(begun) {}
+        while allowance.take(begun, 0) {}
         let step = Duration::from_secs(1) / limits::LOG_LINES_PER_SECOND;
-        let taken = (1..=100).filter(|quarter| allowance.take(begun + step * *quarter / 4)).count();
-        assert_eq!(taken, 25);
+        let taken = |quarter: &u32| allowance.take(begun + step * *quarter / 4, 0);
+        assert_eq!((1..=100).filter(taken).count(), 25);
+    }
+
+    #[test]
+    fn no_flood_of_the_workers_takes_the_supervisors_own_lines() {
+        let begun = Instant::now();
+        let mut allowance = Allowance::new(begun);
+        let own = limits::LOG_OWN_LINES;
+        let said = (0..10_000).filter(|_| allowance.take(begun, own)).count() as u32;
+        assert_eq!(said, limits::LOG_BURST - own);
+        assert_eq!((0..10_000).filter(|_| allowance.take(begun, 0)).count() as u32, own);
     }
 }

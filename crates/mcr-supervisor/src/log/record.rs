@@ -24,6 +24,8 @@ pub(super) struct Record {
 pub(super) struct Cause {
     level: Level,
     area: Area,
+    /// So that no worker can have the supervisor's own lines kept back.
+    by_worker: bool,
     worker: Option<u32>,
     interface: Option<String>,
     rule: Option<u64>,
@@ -51,6 +53,7 @@ impl Record {
         Cause {
             level: self.level,
             area: self.area,
+            by_worker: self.by_worker,
             worker: self.worker.filter(|_| !self.by_worker),
             interface: self.interface.clone(),
             rule: self.rule,
@@ -65,10 +68,28 @@ impl Record {
             message = format!("worker {worker}: ");
         }
         // An entry is a line, whatever stands in it.
-        message.extend(self.message.chars().map(|c| if c.is_control() { ' ' } else { c }));
-        let Self { worker, interface, rule, .. } = self.clone();
+        message.extend(plain(&self.message));
+        let interface = self.interface.as_deref().map(|name| plain(name).collect());
+        let Self { worker, rule, .. } = *self;
         Entry { worker, interface, rule, ..Entry::new(time_ns, self.level, self.area, message) }
     }
+}
+
+/// Whether a character is not shown but changes how the rest is: control characters, the other ends
+/// of lines and paragraphs, and what sets the direction (Unicode Standard Annex #9, section 2).
+fn is_layout(c: char) -> bool {
+    matches!(
+        c,
+        '\u{2028}' | '\u{2029}'
+            | '\u{061c}' | '\u{200e}' | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+    ) || c.is_control()
+}
+
+/// A text without what changes how it is shown.
+fn plain(text: &str) -> impl Iterator<Item = char> {
+    text.chars().map(|c| if is_layout(c) { ' ' } else { c })
 }
 
 /// Takes the fields of a `tracing` event; those that have no place here stand in the message, too.
@@ -136,6 +157,20 @@ mod tests {
         };
         assert_eq!(said(true, 1), said(true, 2));
         assert_ne!(said(false, 1), said(false, 2));
+    }
+
+    #[test]
+    fn what_a_worker_says_never_keeps_back_what_the_supervisor_says() {
+        let forged = Record { by_worker: true, worker: Some(1), ..record("full") };
+        assert_ne!(forged.cause(), record("full").cause());
+    }
+
+    #[test]
+    fn nothing_in_a_message_changes_how_the_line_is_shown() {
+        for c in "\r\u{7f}\u{9b}\u{2028}\u{2029}\u{61c}\u{200f}\u{202e}\u{2066}".chars() {
+            assert_eq!(record(&format!("a{c}b")).entry(0).message, "a b", "{c:?}");
+        }
+        assert_eq!(record("eth0: “ä” …").entry(0).message, "eth0: “ä” …");
     }
 
     #[test]

@@ -217,6 +217,19 @@ fn type_of(kind: Kind) -> MetricType {
     }
 }
 
+/// The sum of a histogram's counts, and as much of each as it has room for: what a broken worker
+/// counts may be more, and the buckets of a histogram must not fall from one to the next.
+fn bounded(counts: &[u64]) -> (u64, Vec<u64>) {
+    let mut sum = 0_u64;
+    let fits = counts.iter().map(|count| {
+        let fits = (*count).min(u64::MAX - sum);
+        sum += fits;
+        fits
+    });
+    let counts = fits.collect();
+    (sum, counts)
+}
+
 fn write(encoder: &mut MetricEncoder<'_>, kind: Kind, value: Value<'_>) -> fmt::Result {
     match (kind, value) {
         (Kind::Counter, Value::Count(count)) => encoder.encode_counter(&count, NO_EXEMPLAR),
@@ -227,8 +240,9 @@ fn write(encoder: &mut MetricEncoder<'_>, kind: Kind, value: Value<'_>) -> fmt::
                 place if place == last => f64::INFINITY,
                 place => ((2_u64 << place) - 1) as f64,
             };
-            let buckets: Vec<_> = (0..).map(bound).zip(counts.iter().copied()).collect();
-            encoder.encode_histogram::<NoLabelSet>(sum as f64, counts.iter().sum(), &buckets, None)
+            let (all, counts) = bounded(counts);
+            let buckets: Vec<_> = (0..).map(bound).zip(counts).collect();
+            encoder.encode_histogram::<NoLabelSet>(sum as f64, all, &buckets, None)
         }
         (_, Value::Count(level)) => encoder.encode_gauge(&level),
         (_, Value::Real(level)) => encoder.encode_gauge(&level),

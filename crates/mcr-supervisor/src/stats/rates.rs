@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use mcr_api::control::{CoreRates, CoreStats, Rates};
+use mcr_core::counters::sum;
 use mcr_core::ledger::{CoreCounter, RingCounter, core, dropped, egress_error};
 use mcr_core::verdict::{DropReason, EgressError};
 use mcr_sys::ledger::LedgerReader;
@@ -89,15 +90,15 @@ fn sample_cores(state: &State, workers: &Workers, sampler: &mut Sampler, now: u6
     }
 }
 
-fn total_counters(totals: &CoreStats) -> Box<[u64]> {
+pub(super) fn total_counters(totals: &CoreStats) -> Box<[u64]> {
     // In the order of `Total`.
     [
         totals.received,
         totals.matched,
         totals.sent,
         totals.sent_bytes,
-        totals.drops.values().sum(),
-        totals.errors.values().sum(),
+        sum(totals.drops.values().copied()),
+        sum(totals.errors.values().copied()),
         totals.kernel_drops,
     ]
     .into()
@@ -121,7 +122,7 @@ pub(super) fn of_totals(samples: &Samples, totals: &CoreStats, now: u64) -> Rate
     }
 }
 
-fn core_counters(ledger: &LedgerReader) -> Box<[u64]> {
+pub(super) fn core_counters(ledger: &LedgerReader) -> Box<[u64]> {
     let counters = CORE_COUNTERS.iter().map(|counter| core(*counter));
     let drops = DropReason::ALL.iter().map(|reason| dropped(*reason));
     let errors = EgressError::ALL.iter().map(|error| egress_error(*error));
@@ -149,7 +150,7 @@ pub(super) fn of_core(samples: &Samples, ledger: &LedgerReader, now: u64) -> Cor
     }
 }
 
-fn ring_counters(tally: &RingTally) -> Box<[u64]> {
+pub(super) fn ring_counters(tally: &RingTally) -> Box<[u64]> {
     [tally.of(RingCounter::Received), tally.of(RingCounter::KernelDrops)].into()
 }
 
@@ -160,13 +161,13 @@ pub(super) fn of_ring(samples: &Samples, tally: &RingTally, now: u64) -> [f64; 2
         .map(|place| samples.per_second(place, now, 0, counters[place]))
 }
 
-fn rule_counters(tally: &RuleTally) -> Box<[u64]> {
+pub(super) fn rule_counters(tally: &RuleTally) -> Box<[u64]> {
     let outputs = tally.outputs.iter().flat_map(output_counters);
     [tally.packets, tally.bytes].into_iter().chain(outputs).collect()
 }
 
 fn output_counters(tally: &OutputTally) -> [u64; OUTPUT_COUNTERS] {
-    [tally.sent, tally.bytes, tally.errors.iter().sum()]
+    [tally.sent, tally.bytes, sum(tally.errors)]
 }
 
 /// The rates of one rule.

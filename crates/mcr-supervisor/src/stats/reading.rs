@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use mcr_api::control::CoreStats;
+use mcr_core::counters::{add, sum};
 use mcr_core::ids::IngressId;
 use mcr_core::ledger::{CoreCounter, LastSeen, OutputCounter, Record, RingCounter, RuleCounter};
 use mcr_core::ledger::{address, batch_sizes, core, dropped, egress_error, seqlock};
 use mcr_core::rule_set::DeclaredRule;
 use mcr_core::verdict::{DropReason, EgressError};
 use mcr_sys::ledger::LedgerReader;
+use mcr_sys::process::monotonic_ns;
 
 use crate::resources::ingress::RingPlace;
 
@@ -43,17 +45,17 @@ pub(crate) struct OutputTally {
 impl RuleTally {
     /// Takes another's counters in.
     pub(crate) fn add(&mut self, other: &Self) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
+        add(&mut self.packets, other.packets);
+        add(&mut self.bytes, other.bytes);
         self.last_seen = self.last_seen.max(other.last_seen);
         if self.outputs.len() < other.outputs.len() {
             self.outputs.resize(other.outputs.len(), OutputTally::default());
         }
         for (sum, output) in self.outputs.iter_mut().zip(&other.outputs) {
-            sum.sent += output.sent;
-            sum.bytes += output.bytes;
+            add(&mut sum.sent, output.sent);
+            add(&mut sum.bytes, output.bytes);
             for (sum, count) in sum.errors.iter_mut().zip(output.errors) {
-                *sum += count;
+                add(sum, count);
             }
         }
     }
@@ -61,8 +63,9 @@ impl RuleTally {
     /// Names the copies that the worker, now dead, had not counted as sent or failed.
     pub(crate) fn close_account(&mut self) {
         for output in &mut self.outputs {
-            let known = output.sent + output.errors.iter().sum::<u64>();
-            output.errors[EgressError::Abandoned.index()] += self.packets.saturating_sub(known);
+            let known = sum(output.errors.into_iter().chain([output.sent]));
+            let abandoned = &mut output.errors[EgressError::Abandoned.index()];
+            add(abandoned, self.packets.saturating_sub(known));
         }
     }
 }
@@ -85,7 +88,7 @@ impl RingTally {
             RingCounter::FramesRead,
         ];
         for counter in counters {
-            self.0[counter.index()] += before.map_or(0, |before| before.of(counter));
+            add(&mut self.0[counter.index()], before.map_or(0, |before| before.of(counter)));
         }
         self
     }
@@ -105,7 +108,7 @@ pub(crate) fn add_each(sums: &mut Vec<u64>, counts: &[u64]) {
         sums.resize(counts.len(), 0);
     }
     for (sum, count) in sums.iter_mut().zip(counts) {
-        *sum += count;
+        add(sum, *count);
     }
 }
 
@@ -188,7 +191,9 @@ fn last_seen(ledger: &LedgerReader, record: Record) -> Option<Seen> {
         let address = address([note(LastSeen::SourceHigh), note(LastSeen::SourceLow)]);
         SocketAddr::new(address, note(LastSeen::SourcePort) as u16)
     });
-    (at > 0).then(|| Seen { at, source: source.map(|(_, source)| source) })
+    // Nobody has seen anything yet that is still to come: it would hide what others see.
+    let is_past = (1..=monotonic_ns()).contains(&at);
+    is_past.then(|| Seen { at, source: source.map(|(_, source)| source) })
 }
 
 /// The batches of a worker by their size.

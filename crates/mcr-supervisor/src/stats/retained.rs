@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use mcr_api::control::CoreStats;
+use mcr_core::counters::add;
 use mcr_core::ids::{IngressId, RuleId, WorkerId};
 use mcr_core::ledger::RingCounter;
 use mcr_core::rule_set::DeclaredRule;
@@ -73,7 +74,7 @@ impl Retained {
         let mut stats = reading::core_stats(ledger);
         let mut read_early = 0;
         for (ring, mut tally) in rings.filter_map(|r| Some((r.id, reading::ring(ledger, r)?))) {
-            read_early += add_abandoned_ring(&mut stats, &tally);
+            add(&mut read_early, add_abandoned_ring(&mut stats, &tally));
             tally.close_account();
             let kept = self.rings.entry((worker, ring)).or_default();
             *kept = tally.after(Some(kept));
@@ -83,7 +84,7 @@ impl Retained {
         for closing in &mut self.closing {
             if closing.forget_reader(worker) {
                 let tally = reading::closed_ring(ledger, closing.place);
-                read_early += add_abandoned_ring(&mut stats, &tally);
+                add(&mut read_early, add_abandoned_ring(&mut stats, &tally));
             }
         }
         self.read_early.insert(worker, read_early);
@@ -106,8 +107,8 @@ impl Retained {
         let read_early = self.read_early.remove(&worker).unwrap_or(0);
         let unread = statistics.received.saturating_sub(read_early);
         let stats = self.core_mut(worker);
-        stats.received += unread;
-        stats.kernel_drops += unread;
+        add(&mut stats.received, unread);
+        add(&mut stats.kernel_drops, unread);
     }
 
     /// A ring is being closed in this generation; the workers among `ledgers` that have it will
@@ -171,8 +172,8 @@ impl ClosingRing {
 
 /// Counts a ring for its core.
 pub(crate) fn add_ring(stats: &mut CoreStats, ring: &RingTally) {
-    stats.received += ring.of(RingCounter::Received);
-    stats.kernel_drops += ring.of(RingCounter::KernelDrops);
+    add(&mut stats.received, ring.of(RingCounter::Received));
+    add(&mut stats.kernel_drops, ring.of(RingCounter::KernelDrops));
 }
 
 /// Counts a ring whose reader is dead: the frames left in it are dropped with it. Returns how many
@@ -181,8 +182,8 @@ fn add_abandoned_ring(stats: &mut CoreStats, ring: &RingTally) -> u64 {
     let (received, read) = (ring.of(RingCounter::Received), ring.of(RingCounter::FramesRead));
     let read_early = read.saturating_sub(received);
     let received = received.max(read);
-    stats.received += received;
-    stats.kernel_drops += received - read;
+    add(&mut stats.received, received);
+    add(&mut stats.kernel_drops, received - read);
     read_early
 }
 
@@ -191,7 +192,7 @@ fn add_abandoned_ring(stats: &mut CoreStats, ring: &RingTally) -> u64 {
 fn close_account(stats: &mut CoreStats) {
     let open = stats.unaccounted();
     stats.kernel_drops = stats.kernel_drops.saturating_add_signed(open.received);
-    stats.datagrams = stats.datagrams.saturating_add_signed(-open.datagrams);
+    stats.datagrams = stats.datagrams.saturating_add_signed(open.datagrams.saturating_neg());
     let abandoned = stats.errors.entry(EgressError::Abandoned.name().into()).or_default();
     *abandoned = abandoned.saturating_add_signed(open.copies);
 }

@@ -140,21 +140,58 @@ mod tests {
 
     use mcr_core::ledger::WORDS;
     use mcr_sys::ledger::{LedgerMemory, LedgerWriter};
+    use proptest::prelude::*;
 
     use super::*;
 
-    #[test]
-    fn a_worker_that_lies_of_its_events_is_read_all_the_same() {
+    fn ledger() -> (LedgerWriter, LedgerReader) {
         let memory = LedgerMemory::create("test", WORDS).unwrap();
         let writer = LedgerWriter::map(memory.as_fd(), WORDS).unwrap();
-        writer[header(Header::TraceEvents)].store(u64::MAX, Ordering::Release);
-        let ledger = LedgerReader::map(memory.as_fd(), WORDS).unwrap();
-        let source = |worker| Source { worker: WorkerId(worker), incarnation: 1, ledger: &ledger };
-        let from_the_first = [0, 1].map(|worker| source(worker).cursor(0));
-        let sources = [0, 1].map(source).into_iter();
-        let traces = read(sources, &from_the_first, None, &Interfaces::default());
-        assert!(traces.events.is_empty());
-        assert_eq!(traces.missed, u64::MAX);
-        assert!(traces.cursor.iter().all(|cursor| cursor.next == u64::MAX));
+        (writer, LedgerReader::map(memory.as_fd(), WORDS).unwrap())
+    }
+
+    /// Reads from two workers' ledgers, which are one here.
+    fn events(ledger: &LedgerReader, from: u64) -> Traces {
+        let source = |worker| Source { worker: WorkerId(worker), incarnation: 1, ledger };
+        let sources = [source(0), source(1)];
+        let from = sources.map(|source| source.cursor(from));
+        read(sources.into_iter(), &from, None, &Interfaces::default())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// The events' number, the places around it and where the reader stands are anything.
+        #[test]
+        fn no_words_make_the_reader_fail_or_go_on_without_end(
+            before_the_end in 0..2_000_u64,
+            written in any::<u64>(),
+            from in any::<u64>(),
+            words in prop::collection::vec(any::<u64>(), 1..200),
+        ) {
+            let (writer, reader) = ledger();
+            for number in [u64::MAX - before_the_end, written] {
+                writer[header(Header::TraceEvents)].store(number, Ordering::Relaxed);
+                let first = number.saturating_sub(9);
+                for event in first..number {
+                    let place = trace_event(event);
+                    let text = words.iter().cycle().skip(event as usize % words.len());
+                    writer[place].store(seqlock_word(event), Ordering::Relaxed);
+                    for (word, value) in writer[place + 1..].iter().zip(text).take(EVENT_WORDS) {
+                        word.store(*value, Ordering::Relaxed);
+                    }
+                }
+                for from in [0, from, first, u64::MAX] {
+                    let answer = events(&reader, from);
+                    prop_assert!(answer.events.len() as u64 <= 2 * limits::TRACE_EVENTS_AT_ONCE);
+                    prop_assert!(answer.cursor.iter().all(|cursor| cursor.next <= number));
+                }
+            }
+        }
+    }
+
+    /// What says that an event is written whole, also where its number is beyond what can be told.
+    fn seqlock_word(number: u64) -> u64 {
+        number.wrapping_mul(2).wrapping_add(2)
     }
 }

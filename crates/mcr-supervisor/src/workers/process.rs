@@ -158,6 +158,15 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
+/// How long before `now`, which was read later, a loop turned; `None` where it does not say. Both
+/// are of this host's one monotonic clock, so what lies ahead is not when it turned: taken for now,
+/// it would make a loop look alive that stands still for ever.
+fn heartbeat_age(then: u64, now: u64) -> Option<Duration> {
+    let ahead = Duration::from_nanos(then.saturating_sub(now));
+    let says_when = then > 0 && ahead <= limits::TICK;
+    says_when.then(|| Duration::from_nanos(now.saturating_sub(then)))
+}
+
 impl Link for Process {
     fn is_up(&self) -> bool {
         self.ledger.load_acquire(header(Header::Version)) == VERSION
@@ -172,10 +181,8 @@ impl Link for Process {
     }
 
     fn heartbeat_age(&self) -> Option<Duration> {
-        match self.ledger.load(header(Header::Heartbeat)) {
-            0 => None,
-            then => Some(Duration::from_nanos(process::monotonic_ns().saturating_sub(then))),
-        }
+        let then = self.ledger.load(header(Header::Heartbeat));
+        heartbeat_age(then, process::monotonic_ns())
     }
 
     fn age(&self) -> Duration {
@@ -203,6 +210,22 @@ impl Link for Process {
         if let Some(kill) = self.kill.take() {
             // The receiver is gone only where the process has ended.
             _ = kill.send(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_that_is_still_to_come_is_no_sign_of_life() {
+        let now = 10_000_000_000;
+        let tick = limits::TICK.as_nanos() as u64;
+        assert_eq!(heartbeat_age(now - 3_000_000, now), Some(Duration::from_millis(3)));
+        assert_eq!(heartbeat_age(now + tick, now), Some(Duration::ZERO));
+        for then in [0, now + tick + 1, u64::MAX] {
+            assert_eq!(heartbeat_age(then, now), None, "{then}");
         }
     }
 }

@@ -61,7 +61,7 @@ pub(crate) trait Link {
     fn position(&self) -> Position;
     /// Which log levels it says to have.
     fn log_levels(&self) -> u64;
-    /// How long ago its loop turned; `None` before it first did.
+    /// How long ago its loop turned; `None` where it has not, or says no such thing.
     fn heartbeat_age(&self) -> Option<Duration>;
     /// How long ago it was started.
     fn age(&self) -> Duration;
@@ -330,7 +330,8 @@ impl<L: Link> Live<L> {
     /// How long it has shown no sign of life, beyond what a start may take.
     fn silence(&self) -> Duration {
         if self.process.is_up() {
-            return self.process.heartbeat_age().unwrap_or_default();
+            // One that is up has turned, and says when: who does not is silent all its life.
+            return self.process.heartbeat_age().unwrap_or_else(|| self.process.age());
         }
         self.process.age().saturating_sub(limits::FIRST_HEARTBEAT)
     }

@@ -7,7 +7,7 @@ use mcr_api::control::{
 };
 
 use super::table::{self, Column::Left, Column::Right, bit_rate, rate, table};
-use crate::units::{age, per_cent, sum};
+use crate::units::{age, per_cent, total};
 
 /// Every table that has something to show.
 pub(super) fn stats(stats: &Stats) -> String {
@@ -31,9 +31,9 @@ fn totals(stats: &Stats) -> String {
         ("dropped by the kernel", totals.kernel_drops, Some(rates.kernel_drops_per_s)),
         ("datagrams read", totals.datagrams, None),
         ("matched", totals.matched, Some(rates.matched_per_s)),
-        ("dropped", sum(&totals.drops), Some(rates.drops_per_s)),
+        ("dropped", total(&totals.drops), Some(rates.drops_per_s)),
         ("sent", totals.sent, Some(rates.sent_per_s)),
-        ("not sent", sum(&totals.errors), Some(rates.errors_per_s)),
+        ("not sent", total(&totals.errors), Some(rates.errors_per_s)),
     ];
     let up = format!("UP {:.0} s", stats.uptime_s);
     let mut shown = table(&[(&up, Left), ("TOTAL", Right), ("PER SECOND", Right)]);
@@ -79,9 +79,9 @@ fn cores(cores: &[CoreReport]) -> Option<String> {
             report.io.map_or("-", |io| io.name()).into(),
             counters.received.to_string(),
             counters.matched.to_string(),
-            sum(&counters.drops).to_string(),
+            total(&counters.drops).to_string(),
             counters.sent.to_string(),
-            sum(&counters.errors).to_string(),
+            total(&counters.errors).to_string(),
             format!("{:.1}", counters.busy_ns as f64 / 1e9),
         ]);
     }

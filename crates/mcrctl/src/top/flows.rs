@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 
 use mcr_api::control::RuleStats;
 
+use crate::units::total;
+
 /// What is reckoned of a rule's statistics once, and then sorted by and drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Flow {
@@ -29,9 +31,9 @@ impl Flow {
             flow.out_per_s += output.sent_per_s;
             flow.out_bits_per_s += output.bits_per_s;
             flow.errors_per_s += output.errors_per_s;
-            flow.sent += output.sent;
-            flow.sent_bytes += output.bytes;
-            flow.errors += output.errors.values().sum::<u64>();
+            flow.sent = flow.sent.wrapping_add(output.sent);
+            flow.sent_bytes = flow.sent_bytes.wrapping_add(output.bytes);
+            flow.errors = flow.errors.wrapping_add(total(&output.errors));
         }
         flow
     }

@@ -154,3 +154,18 @@ fn every_counter_of_a_core_is_exported() {
         }
     }
 }
+
+#[test]
+fn no_counts_of_a_worker_make_the_text_fail_or_its_buckets_fall() {
+    let mut selection = selection();
+    for row in &mut selection.overview.workers {
+        row.batch_sizes = vec![3, u64::MAX, 7, u64::MAX];
+        row.counters.frames_read = u64::MAX;
+        row.counters.busy_ns = u64::MAX;
+    }
+    let text = text(selection, 5).expect("text can be written to memory");
+    let buckets = text.lines().filter(|line| line.starts_with("mcr_worker_batch_size_bucket"));
+    let counts = buckets.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
+    let counts: Vec<_> = counts.take(4).collect();
+    assert_eq!(counts, [3, u64::MAX, u64::MAX, u64::MAX]);
+}

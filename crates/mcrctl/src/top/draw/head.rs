@@ -10,7 +10,7 @@ use super::list::{self, Heading, Row};
 use super::look::Look;
 use crate::top::model::{Link, Model};
 use crate::top::snapshot::Snapshot;
-use crate::units::{count, short, sum, uptime};
+use crate::units::{count, short, total, uptime};
 
 const HEADINGS: [Heading; 8] = [
     Heading::left("", 10),
@@ -88,9 +88,9 @@ fn totals(stats: &Stats, look: Look) -> [Row; 2] {
         .cell(count(totals.received))
         .cell(count(totals.kernel_drops))
         .cell(count(totals.matched))
-        .cell(count(sum(&totals.drops)))
+        .cell(count(total(&totals.drops)))
         .cell(count(totals.sent))
-        .cell(count(sum(&totals.errors)))
+        .cell(count(total(&totals.errors)))
         .cell(count(8 * totals.sent_bytes));
     [per_s, whole]
 }
