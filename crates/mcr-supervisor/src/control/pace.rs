@@ -76,7 +76,7 @@ mod tests {
     fn credit_does_not_grow_beyond_its_limit() {
         let begun = Instant::now();
         let mut pace = Pace::new(begun);
-        let later = begun + Duration::from_secs(3600);
+        let later = begun + Duration::from_hours(1);
         assert!(pace.is_settled(later));
         pace.charge(limits::CREDIT, later);
         assert_eq!(pace.wait(later), Duration::ZERO);

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 
 use anyhow::{Context, Result, ensure};
-use caps::Capability::{self, *};
+use caps::Capability::{
+    self, CAP_BPF, CAP_KILL, CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_NET_RAW, CAP_SETGID,
+    CAP_SETPCAP, CAP_SETUID, CAP_SYS_CHROOT, CAP_SYS_NICE,
+};
 use caps::{CapSet, CapsHashSet};
 use mcr_api::control::{self, Lack, Workers};
 use mcr_lab::daemon::{Daemon, Grant};
