@@ -3,7 +3,7 @@ use crate::test_namespace::{in_own_namespace, with_veth_pair};
 use mcr_lab::address::add_address;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use proptest::prelude::*;
-use std::net::UdpSocket;
+use std::net::{Ipv6Addr, UdpSocket};
 
 /// Waits for the next message, at most ten seconds.
 fn next_message(reports: &UnreachableReports) -> Message {
