@@ -35,6 +35,7 @@ pub mod program;
 pub mod raw_sender;
 pub mod sink;
 pub mod soak;
+pub mod storm;
 pub mod tap;
 pub mod terminal;
 pub mod topology;

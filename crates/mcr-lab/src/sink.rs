@@ -2,6 +2,7 @@
 
 mod book;
 mod receive;
+mod recorder;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,6 +25,8 @@ use crate::limits;
 use crate::link;
 use crate::namespace::Namespace;
 use book::Book;
+
+pub use recorder::{Copies, Recorder, Recording};
 
 /// A datagram that is not a test payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +125,7 @@ impl Sink {
     /// The figures so far.
     pub fn report(&self) -> Result<SinkReport> {
         let mut report = self.book.report();
-        report.socket_drops = self.socket_drops()?;
+        report.socket_drops = socket_drops(&self.namespace, &self.socket)?;
         Ok(report)
     }
 
@@ -181,16 +184,6 @@ impl Sink {
             None => Ok(()),
         }
     }
-
-    /// The drops the kernel shows for the socket. (`SO_RXQ_OVFL` would miss those after the
-    /// last datagram received.)
-    fn socket_drops(&self) -> Result<u64> {
-        let descriptor = self.socket.as_fd().try_clone_to_owned()?;
-        let inode = fs::File::from(descriptor).metadata()?.st_ino();
-        let table = if self.socket.domain()? == Domain::IPV4 { "udp" } else { "udp6" };
-        drops_of_inode(&self.namespace.read_proc_net(table)?, inode)
-            .with_context(|| format!("the sink's socket is not in /proc/net/{table}"))
-    }
 }
 
 impl Drop for Sink {
@@ -198,6 +191,16 @@ impl Drop for Sink {
         // Errors are for `finish`, which has stopped the thread already.
         let _ = self.stop();
     }
+}
+
+/// The drops the kernel shows for the socket. (`SO_RXQ_OVFL` would miss those after the last
+/// datagram received.)
+fn socket_drops(namespace: &Namespace, socket: &Socket) -> Result<u64> {
+    let descriptor = socket.as_fd().try_clone_to_owned()?;
+    let inode = fs::File::from(descriptor).metadata()?.st_ino();
+    let table = if socket.domain()? == Domain::IPV4 { "udp" } else { "udp6" };
+    drops_of_inode(&namespace.read_proc_net(table)?, inode)
+        .with_context(|| format!("the socket is not in /proc/net/{table}"))
 }
 
 /// Gives a socket the lab's large receive buffer, or what an ordinary user may have.

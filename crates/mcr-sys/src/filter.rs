@@ -6,7 +6,7 @@
 
 mod admission;
 mod assembler;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "fuzzing", feature = "lab"))]
 mod interpreter;
 mod steering;
 #[cfg(test)]
@@ -82,7 +82,7 @@ impl Program {
     }
 
     /// The verdict of a reference machine on a frame that comes in: how many bytes of it are kept.
-    #[cfg(feature = "fuzzing")]
+    #[cfg(any(feature = "fuzzing", feature = "lab"))]
     pub fn judge(&self, frame: &[u8]) -> u32 {
         let packet_type = u32::from(libc::PACKET_HOST);
         interpreter::run(self, &interpreter::Input { frame, packet_type, cpu: 0 })

@@ -36,6 +36,7 @@ mod service_manager;
 mod startup;
 mod statistics;
 mod steering;
+mod storm;
 mod top;
 mod traces;
 mod variant;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     suite = membership::trials(suite);
     suite = network::trials(suite);
     suite = load::trials(suite);
+    suite = storm::trials(suite);
     suite = egress::trials(suite);
     suite = busy_poll::trials(suite);
     suite = exclusive::trials(suite);
