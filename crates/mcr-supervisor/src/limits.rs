@@ -143,6 +143,10 @@ pub(crate) const EVENTS: usize = CLIENTS + 4 * 1_024;
 /// Destination-unreachable reports read in one turn.
 pub(crate) const REPORTS_AT_ONCE: usize = 256;
 
+/// The pause after so many: 25,000 a second are more than outputs that nobody receives cause, and
+/// cost a few per cent of a core.
+pub(crate) const REPORTS_PAUSE: Duration = Duration::from_millis(10);
+
 /// The least time between two readings of the interfaces, so that a storm of changes costs little.
 pub(crate) const NETWORK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -153,8 +157,9 @@ pub(crate) const NETWORK_RETRY: Duration = Duration::from_millis(1000 / 4);
 /// Outstanding connections at the control socket before a client must wait.
 pub(crate) const LISTEN_BACKLOG: i32 = CLIENTS as i32;
 
-/// Lines of the log that may wait for standard error to take them: some 100 KiB.
-pub(crate) const LOG_LINES_WAITING: usize = 1_024;
+/// Lines of the log that may wait for standard error to take them, some 400 KiB: no burst of other
+/// lines leaves an audit line without room.
+pub(crate) const LOG_LINES_WAITING: usize = 4 * LOG_BURST as usize;
 
 /// Lines of the log that may come at once: what a daemon says of as many interfaces as it may read
 /// from when all of them change, and of its rules' problems with each.
@@ -162,6 +167,10 @@ pub(crate) const LOG_BURST: u32 = 4 * mcr_core::limits::INGRESSES as u32;
 
 /// Of these, lines that are the supervisor's own, however much a worker says: half of them.
 pub(crate) const LOG_OWN_LINES: u32 = LOG_BURST / 2;
+
+/// The pause in reading a worker's log after a burst: ten bursts a second cost a few per cent of a
+/// core, whatever a worker writes. Meanwhile it is the worker who counts what does not fit.
+pub(crate) const WORKER_LOG_PAUSE: Duration = Duration::from_millis(100);
 
 /// Lines of the log in a second beyond that: more than anybody reads, and 10 MB an hour at most.
 pub(crate) const LOG_LINES_PER_SECOND: u32 = 25;
@@ -231,8 +240,9 @@ pub(crate) const EVENTS_WAITING: usize = 1_024;
 /// Bytes of events that a subscriber is sent in one turn: a quarter of what a socket buffers.
 pub(crate) const EVENT_BYTES_AT_ONCE: usize = 212_992 / 4;
 
-/// Subscribers to events at a time: they stay, and must leave room for clients that ask.
-pub(crate) const SUBSCRIBERS: usize = CLIENTS / 2;
+/// Subscribers to events at a time: they stay, and must leave room for clients that ask. More than
+/// all who may only look, so that these keep nobody out.
+pub(crate) const SUBSCRIBERS: usize = CLIENTS / 4 * 3;
 
 /// Trace events of one worker in an answer: all that its ledger keeps.
 pub(crate) const TRACE_EVENTS_AT_ONCE: u64 = mcr_core::limits::TRACE_EVENTS as u64;

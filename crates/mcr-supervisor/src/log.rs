@@ -16,10 +16,12 @@ use mcr_core::ids::WorkerId;
 use tokio::io::BufReader;
 use tokio::net::unix::pipe;
 use tokio::task::yield_now;
+use tokio::time::sleep;
 use tracing::{event, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::layer::SubscriberExt;
 
+use crate::limits;
 use crate::lines::{Line, read_line};
 pub(crate) use layer::{INTERFACES, RULES};
 use layer::{Records, WORKER};
@@ -92,13 +94,19 @@ impl Drop for Log {
 /// Prints what a worker writes into its pipe, until its end.
 pub(crate) async fn relay(worker: WorkerId, pipe: pipe::Receiver) {
     let mut pipe = BufReader::with_capacity(LOG_LINE_BYTES, pipe);
-    let mut line = Vec::new();
+    let (mut line, mut lines) = (Vec::new(), 0_u32);
     loop {
         match read_line(&mut pipe, &mut line, LOG_LINE_BYTES).await {
             Ok(Line::Whole) => {
                 print(&said(worker, &line));
-                // Who writes without end takes no more than its turn.
-                yield_now().await;
+                lines += 1;
+                // Who writes without end takes no more than its turn, and few turns.
+                if lines < limits::LOG_BURST {
+                    yield_now().await;
+                } else {
+                    sleep(limits::WORKER_LOG_PAUSE).await;
+                    lines = 0;
+                }
             }
             // Not the worker's doing, who writes whole lines that are not too long.
             Ok(Line::TooLong | Line::Unfinished) => {

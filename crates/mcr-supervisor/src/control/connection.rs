@@ -50,9 +50,13 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             Line::Whole => respond(&line, place, &supervisor).await,
             Line::TooLong => {
                 place.count(Refusal::Length);
+                place.charge(pace::cost(MAX_REQUEST_BYTES));
                 return refuse(&mut stream, too_large(), patience).await;
             }
-            Line::Unfinished => return refuse(&mut stream, unfinished(), patience).await,
+            Line::Unfinished => {
+                place.charge(pace::cost(line.len()));
+                return refuse(&mut stream, unfinished(), patience).await;
+            }
             Line::End => return Ok(()),
         };
         let bytes = encode(response).await?;
