@@ -2,7 +2,8 @@
 
 use crate::limits::MAX_PASSED_DESCRIPTORS;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, sendmsg, shutdown,
+    socketpair,
 };
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -10,10 +11,16 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 #[cfg(test)]
 mod tests;
 
-/// A connected pair, close-on-exec and non-blocking. Messages keep their bounds and their order.
+/// A connected pair of one that sends and one that receives, close-on-exec and non-blocking.
+/// Messages keep their bounds and their order.
+///
+/// The other way is shut: whoever holds the receiver could queue descriptors there that nobody
+/// takes, and they would count against all that this user has under way.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
+    let (sender, receiver) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    shutdown(sender.as_raw_fd(), Shutdown::Read)?;
+    Ok((sender, receiver))
 }
 
 /// Sends one message with copies of `descriptors` (at most 253), whole or not at all.

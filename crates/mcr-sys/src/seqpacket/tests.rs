@@ -20,6 +20,17 @@ fn messages_keep_their_bounds() {
 }
 
 #[test]
+fn the_receiver_cannot_send() {
+    let (ours, theirs) = pair().unwrap();
+    let refused = send(theirs.as_fd(), b"back", &[theirs.as_fd()]).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EPIPE));
+    send(ours.as_fd(), b"on", &[]).unwrap();
+    assert_eq!(receive(&theirs).unwrap().unwrap().0, b"on");
+    drop(ours);
+    assert!(receive(&theirs).unwrap().is_none());
+}
+
+#[test]
 fn a_passed_descriptor_is_the_same_pipe_and_closes_on_exec() {
     let (ours, theirs) = pair().unwrap();
     let (mut reader, writer) = pipe().unwrap();
