@@ -5,8 +5,11 @@ use std::fmt;
 use std::fs;
 use std::io;
 
+use anyhow::Result;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
+
+use crate::harness::Skip;
 
 /// This machine does not let this process make namespaces; says why and what would help.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +46,24 @@ pub fn require_namespaces() -> Result<(), Unavailable> {
         Ok(Err(errno)) => Err(refused(&errno.to_string())),
         Err(_) => Err(Unavailable("the probing thread panicked".into())),
     }
+}
+
+/// Whether there are other users than this one: in a user namespace there may not be.
+pub fn has_other_users() -> io::Result<bool> {
+    let map = fs::read_to_string("/proc/self/uid_map")?;
+    let users = map.lines().filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok());
+    Ok(users.sum::<u64>() > 1)
+}
+
+/// Checks that there are.
+///
+/// # Errors
+/// A [`Skip`] where there are not.
+pub fn require_other_users() -> Result<()> {
+    if has_other_users()? {
+        return Ok(());
+    }
+    Err(Skip::Forbidden("this user namespace has one user only: run as root".into()).into())
 }
 
 fn write_map(name: &str, text: &str) -> Result<(), Unavailable> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use mcr_api::config::Config;
 use mcr_api::worker::launch::{Sandbox, Scheduling};
 use mcr_sys::sandbox::{self, SupervisorConfinement, User};
-use tracing::info;
+use tracing::debug;
 
 use crate::settings::{Settings, StartError};
 
@@ -41,7 +41,7 @@ impl Confined {
     /// Says what the kernel could not do, once there is a log.
     pub(crate) fn tell(self) {
         if !self.files {
-            info!(
+            debug!(
                 "the supervisor's files are not confined: no Landlock (Linux 5.13), or no sandbox"
             );
         }

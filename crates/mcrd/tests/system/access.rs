@@ -11,6 +11,7 @@ use mcr_api::control::read_only_path;
 use mcr_lab::daemon::Daemon;
 use mcr_lab::harness::Suite;
 use mcr_lab::namespace::Namespace;
+use mcr_lab::user_namespace::require_other_users;
 use mcr_lab::{program, wait};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -48,6 +49,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Result<Self> {
+        require_other_users()?;
         let [owner, changers, readers] = [OWNER, CHANGERS, READERS].map(|id| id.to_string());
         let arguments = [
             ["--cores", "0"],

@@ -12,6 +12,7 @@ use mcr_api::control::{
 use mcr_lab::harness::Suite;
 use mcr_lab::namespace::Namespace;
 use mcr_lab::topology::RelayTopology;
+use mcr_lab::user_namespace::has_other_users;
 use mcr_lab::wait;
 
 use crate::fixture::{Relay, SOON, rule};
@@ -84,13 +85,6 @@ fn status(pid: u32, field: &str) -> Result<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     Ok(value.with_context(|| format!("{field} of process {pid}"))?.trim().to_owned())
-}
-
-/// Whether this machine's users are all there: in a user namespace they may not be.
-fn has_other_users() -> Result<bool> {
-    let map = fs::read_to_string("/proc/self/uid_map")?;
-    let users = map.lines().filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok());
-    Ok(users.sum::<u64>() > 1)
 }
 
 fn pid(worker: &WorkerStatus) -> Result<u32> {
