@@ -24,6 +24,16 @@ pub fn mcrctl() -> Result<PathBuf> {
     program("mcrctl")
 }
 
+/// Copies a program, to be run from there.
+///
+/// Not by this process: a child that another thread starts meanwhile would have the copy open to be
+/// written until its own program begins, and until then the copy could not be run (`ETXTBSY`).
+pub fn copy(program: &Path, to: &Path) -> Result<()> {
+    let copied = Command::new("cp").arg(program).arg(to).status().context("running cp")?;
+    ensure!(copied.success(), "copying {} to {}: {copied}", program.display(), to.display());
+    Ok(())
+}
+
 /// Cargo's `target` directory that the running program was built into; it bears cargo's tag.
 pub fn target_directory() -> Option<PathBuf> {
     let executable = env::current_exe().ok()?;

@@ -6,8 +6,12 @@ use std::time::Duration;
 /// four times within the second in which a fault must be noticed.
 pub(crate) const TICK: Duration = Duration::from_millis(1000 / 4);
 
-/// A heartbeat older than this is a stall: with the tick that notices it, a second in all.
+/// A loop that could have turned for longer than this, and did not, is a stall: with the tick that
+/// notices it, a second in all.
 pub(crate) const HEARTBEAT_STALL: Duration = Duration::from_millis(1000 - 1000 / 4);
+
+/// Between two words of a worker's having to wait for its core.
+pub(crate) const STARVATION_PAUSE: Duration = Duration::from_mins(1);
 
 /// A new worker's first sign of life: its process must be loaded and its ring memory mapped, on a
 /// machine that may be booting.

@@ -13,6 +13,7 @@ use std::thread;
 
 use mcr_api::worker::launch::{Sandbox, Scheduling};
 use mcr_sys::SetupError;
+use mcr_sys::activity::ActivityWatch;
 use mcr_sys::device::DeviceWatch;
 use mcr_sys::icmp::UnreachableReports;
 use mcr_sys::packet::{self, PacketSocket, RingGeometry};
@@ -140,6 +141,12 @@ pub(crate) fn spawn(
         passed_on.extend(REALTIME);
     }
     privileges::passed_on(&passed_on, || command.spawn())
+}
+
+/// Watches what a worker's process does. To be called as soon as it is there: what it becomes in
+/// its sandbox may be hidden, and what it begins with from whoever has less in force (`hidepid=`).
+pub(crate) fn watch_activity(pid: u32) -> io::Result<ActivityWatch> {
+    in_force(&[WORKER, REALTIME].concat(), || ActivityWatch::open(pid))
 }
 
 /// Kills a worker's process, which may be another user's.

@@ -6,6 +6,7 @@ mod levels;
 #[cfg(test)]
 mod model;
 mod process;
+mod starvation;
 mod sync;
 pub(crate) mod user;
 mod worker;

@@ -4,11 +4,13 @@
 //! [`reservation`], [`udp`], [`icmp`]), is told of an interface's end ([`device`]) and ends at an
 //! ingress what exclusive rules take ([`exclusion`]); a worker reads frames in place ([`ring`]) and
 //! sends them on ([`gather`], [`send`]) by [`uring`] or [`poll`]; both sides share [`seqpacket`],
-//! [`ledger`], [`privileges`] and [`process`]; [`peer`] says who a control client is.
+//! [`ledger`], [`privileges`] and [`process`]; [`peer`] says who a control client is, and
+//! [`activity`] whether a worker had its core.
 //!
 //! What the kernel will touch later is owned by the object that asked it to.
 
 mod abi;
+pub mod activity;
 #[cfg(feature = "lab")]
 pub mod allocations;
 #[cfg(feature = "lab")]

@@ -84,7 +84,7 @@ pub fn limit_descriptors(pid: u32, descriptors: u64) -> io::Result<u64> {
 pub fn set_realtime_scheduling() -> Result<(), SetupError> {
     // SAFETY: it only computes.
     let lowest = unsafe { libc::sched_get_priority_min(libc::SCHED_FIFO) };
-    set_scheduling(libc::SCHED_FIFO, lowest).map_err(|cause| SetupError {
+    set_scheduling(SELF, libc::SCHED_FIFO, lowest).map_err(|cause| SetupError {
         what: "asking for real-time scheduling".into(),
         cause,
         hint: Some("needs CAP_SYS_NICE, or a limit of real-time priority (LimitRTPRIO=1)"),
@@ -100,16 +100,17 @@ pub fn realtime_scheduling_permitted() -> Result<(), SetupError> {
     std::thread::spawn(set_realtime_scheduling).join().expect("setting a policy does not panic")
 }
 
-/// Has the calling thread run only where nothing else wants the core (`SCHED_IDLE`, `sched(7)`).
+/// Has a thread, or a process by its first one, run only where nothing else wants the core, or
+/// nearly (`SCHED_IDLE`, `sched(7)`); 0 is the calling thread.
 #[cfg(feature = "lab")]
-pub fn set_idle_scheduling() -> io::Result<()> {
-    set_scheduling(libc::SCHED_IDLE, 0)
+pub fn set_idle_scheduling(pid: u32) -> io::Result<()> {
+    set_scheduling(Pid::from_raw(pid as i32), libc::SCHED_IDLE, 0)
 }
 
-fn set_scheduling(policy: libc::c_int, sched_priority: libc::c_int) -> io::Result<()> {
+fn set_scheduling(who: Pid, policy: libc::c_int, sched_priority: libc::c_int) -> io::Result<()> {
     let priority = libc::sched_param { sched_priority };
     // SAFETY: the kernel only reads `priority`, which outlives the call.
-    match unsafe { libc::sched_setscheduler(SELF.as_raw(), policy, &raw const priority) } {
+    match unsafe { libc::sched_setscheduler(who.as_raw(), policy, &raw const priority) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

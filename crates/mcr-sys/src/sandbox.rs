@@ -1,5 +1,5 @@
 //! What a worker gives up before it reads its first frame, so that whoever takes it over by a frame
-//! has won nothing.
+//! has won nothing, and what the supervisor gives up before it hears its first client.
 
 mod calls;
 mod capabilities;

@@ -110,7 +110,7 @@ impl Stopwatch<'_> {
 
 fn spin(core: usize, idle_ns: &AtomicU64, stop: &AtomicBool) -> Result<()> {
     pin_to_core(core)?;
-    set_idle_scheduling()?;
+    set_idle_scheduling(0)?;
     let mut last = monotonic_ns();
     while !stop.load(Ordering::Relaxed) {
         let now = monotonic_ns();

@@ -1,6 +1,5 @@
 //! The daemon as an ordinary user.
 
-use std::fs;
 use std::io;
 use std::process::Command;
 
@@ -40,7 +39,7 @@ impl Daemon {
     ) -> Result<Self> {
         let directory = TempDir::with_prefix("mcr-lab-")?;
         let program = directory.path().join("mcrd");
-        fs::copy(program::mcrd()?, &program)?;
+        program::copy(&program::mcrd()?, &program)?;
         chown(directory.path(), Some(Uid::from_raw(NOBODY)), Some(Gid::from_raw(NOBODY)))
             .map_err(|errno| without_users(errno.into()))?;
         let ambient = match grant {

@@ -17,8 +17,10 @@ pub(crate) struct Look {
     pub(crate) ledger: Position,
     /// The generation that it said a tick ago.
     pub(crate) ledger_before: u64,
-    /// Since the loop last turned.
-    pub(crate) heartbeat_age: Duration,
+    /// How long the loop could have turned, and did not.
+    pub(crate) stood_still: Duration,
+    /// Whether it has had next to nothing of its core since the last tick.
+    pub(crate) is_starving: bool,
     pub(crate) sync: SyncProgress,
     /// Synchronisations that did not help, one after the other.
     pub(crate) failures: u32,
@@ -74,8 +76,12 @@ impl fmt::Display for Why {
 
 /// Decides.
 pub(crate) fn decide(look: &Look) -> Decision {
-    if look.heartbeat_age > limits::HEARTBEAT_STALL {
+    if look.stood_still > limits::HEARTBEAT_STALL {
         return Decision::Replace(Why::StoodStill);
+    }
+    if look.is_starving {
+        // What it has not taken in yet is no fault of its own, and nothing that more of it mends.
+        return Decision::Nothing;
     }
     match look.sync {
         SyncProgress::Streaming { stuck } if stuck >= limits::STUCK_TICKS => {
@@ -133,7 +139,8 @@ mod tests {
             desired_before: 10,
             ledger: at(10),
             ledger_before: 10,
-            heartbeat_age: Duration::from_millis(3),
+            stood_still: Duration::from_millis(3),
+            is_starving: false,
             sync: SyncProgress::None,
             failures: 0,
             command_lost: false,
@@ -190,8 +197,17 @@ mod tests {
 
     #[test]
     fn a_silent_worker_is_replaced_whatever_it_holds() {
-        let heartbeat_age = limits::HEARTBEAT_STALL + Duration::from_millis(1);
-        let silent = decide(&Look { heartbeat_age, ..healthy() });
+        let stood_still = limits::HEARTBEAT_STALL + Duration::from_millis(1);
+        let silent = decide(&Look { stood_still, is_starving: true, ..healthy() });
         assert!(matches!(silent, Decision::Replace(_)));
+    }
+
+    #[test]
+    fn who_has_not_had_its_core_is_neither_repaired_nor_replaced() {
+        let behind = Look { ledger: at(4), ledger_before: 4, is_starving: true, ..healthy() };
+        let committed = SyncProgress::Committed { ticks: limits::SETTLE_TICKS };
+        for sync in [SyncProgress::None, committed] {
+            assert_eq!(decide(&Look { sync, ..behind }), Decision::Nothing);
+        }
     }
 }

@@ -15,6 +15,7 @@ use mcr_core::ids::{EgressId, IfIndex, OutputSlot, RuleId, RuleSlot, WorkerId};
 use mcr_core::replica::{Replica, Stale};
 use mcr_core::route::{Position, Route, RouteKey, RouteOutput, Via};
 use mcr_core::steering::{Shares, Steering};
+use mcr_sys::activity::Activity;
 use proptest::prelude::*;
 
 use super::levels::LogLevels;
@@ -84,6 +85,10 @@ impl Link for ChannelLink {
 
     fn age(&self) -> Duration {
         Duration::ZERO
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        None
     }
 
     fn send(&self, message: &[u8], _: Option<BorrowedFd>) -> io::Result<()> {

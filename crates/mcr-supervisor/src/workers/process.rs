@@ -14,6 +14,7 @@ use mcr_api::worker::launch::{
 use mcr_core::ids::WorkerId;
 use mcr_core::ledger::{self, Header, VERSION, WORDS, header};
 use mcr_core::route::Position;
+use mcr_sys::activity::{Activity, ActivityWatch};
 use mcr_sys::ledger::{LedgerMemory, LedgerReader};
 use mcr_sys::sandbox::User;
 use mcr_sys::{process, seqpacket};
@@ -22,6 +23,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tracing::debug;
 
 use super::worker::Link;
 use crate::event::Event;
@@ -51,6 +53,7 @@ pub(crate) struct Process {
     pub(crate) pid: Option<u32>,
     pub(crate) ledger: Arc<LedgerReader>,
     pub(crate) started: Instant,
+    activity: Option<ActivityWatch>,
     worker: WorkerId,
     commands: Arc<AsyncFd<OwnedFd>>,
     kill: Option<oneshot::Sender<()>>,
@@ -80,6 +83,14 @@ impl Launcher {
         ];
         let mut command = self.command(worker, core, inherited)?;
         let child = privileged::spawn(&mut command, self.scheduling, self.sandbox)?;
+        let activity = child.id().map(privileged::watch_activity).transpose();
+        let activity = activity.unwrap_or_else(|error| {
+            debug!(
+                worker = worker.0,
+                "worker {worker}: whether it has its core cannot be seen: {error}"
+            );
+            None
+        });
         let log_reader = pipe::Receiver::from_owned_fd(log_reader.into())?;
         let last_words = tokio::spawn(log::relay(worker, log_reader));
         self.launched += 1;
@@ -89,6 +100,7 @@ impl Launcher {
             pid: child.id(),
             ledger,
             started: Instant::now(),
+            activity,
             worker,
             commands: Arc::new(readiness::watch(ours)?),
             kill: Some(kill),
@@ -187,6 +199,10 @@ impl Link for Process {
 
     fn age(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        self.activity.as_ref()?.look().ok()
     }
 
     fn send(&self, message: &[u8], descriptor: Option<BorrowedFd>) -> io::Result<()> {

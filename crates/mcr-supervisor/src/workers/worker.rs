@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use mcr_core::ids::WorkerId;
 use mcr_core::route::Position;
+use mcr_sys::activity::Activity;
 use tracing::{debug, warn};
 
 use super::backoff::Backoff;
 use super::drift::{Decision, Look, SyncProgress, Why, decide};
 use super::levels::LogLevels;
 use super::process::Process;
+use super::starvation::Starvation;
 use super::sync::Sync;
 use crate::holdings::{Change, Holdings};
 use crate::limits;
@@ -65,6 +67,8 @@ pub(crate) trait Link {
     fn heartbeat_age(&self) -> Option<Duration>;
     /// How long ago it was started.
     fn age(&self) -> Duration;
+    /// What it does; `None` where that cannot be seen.
+    fn activity(&self) -> Option<Activity>;
     /// Sends a message, whole or not at all, and never waits.
     fn send(&self, message: &[u8], descriptor: Option<BorrowedFd>) -> io::Result<()>;
     /// After `WouldBlock`: has [`Live::writable`] called when there is room again.
@@ -86,6 +90,8 @@ pub(crate) struct Live<L = Process> {
     generation_before: u64,
     command_lost: bool,
     waits_for_room: bool,
+    starvation: Starvation,
+    last_look: Instant,
     killed_because: Option<Why>,
     /// Since when it is sent everything for holding something else.
     behind_since: Option<Instant>,
@@ -167,6 +173,8 @@ impl<L: Link> Live<L> {
             generation_before: 0,
             command_lost: false,
             waits_for_room: false,
+            starvation: Starvation::default(),
+            last_look: Instant::now(),
             killed_because: None,
             behind_since: None,
             trouble: Trouble::default(),
@@ -270,18 +278,21 @@ impl<L: Link> Live<L> {
             // It has taken over all of that, and changes since; what it lacks now is another loss.
             self.sync = None;
         }
+        let stood_still = self.stood_still(id);
+        let is_starving = self.starvation.is_starving();
         let look = Look {
             desired: holdings.position(id),
             desired_before,
             ledger,
             ledger_before: self.generation_before,
-            heartbeat_age: self.silence(),
+            stood_still,
+            is_starving,
             sync: self.sync_progress(),
             failures: self.sync_failures,
             command_lost: self.command_lost,
         };
         self.generation_before = ledger.generation;
-        self.sync_ticks += 1;
+        self.sync_ticks += u32::from(!is_starving);
         match decide(&look) {
             Decision::Nothing => repaired.map_or(Found::Nothing, Found::Repaired),
             Decision::Synchronise => {
@@ -325,6 +336,25 @@ impl<L: Link> Live<L> {
             Some(sync) if sync.is_whole() => SyncProgress::Committed { ticks: self.sync_ticks },
             Some(_) => SyncProgress::Streaming { stuck: self.sync_ticks },
         }
+    }
+
+    /// How long its loop could have turned, and did not; tells where it could not for long.
+    fn stood_still(&mut self, id: WorkerId) -> Duration {
+        let now = Instant::now();
+        let since_last = now.duration_since(std::mem::replace(&mut self.last_look, now));
+        // The silence last: what it says is then no older than what it does.
+        let activity = self.process.activity();
+        let stood_still = self.starvation.look(self.silence(), since_last, activity);
+        if let Some(waited) = self.starvation.news() {
+            warn!(
+                worker = id.0,
+                "worker {id} has waited {} ms for its core, which others keep from it: give it a \
+                 core of its own (--cores), lift the limit of its cgroup (CPUQuota=), or look \
+                 whether a hypervisor takes the time (%st of top)",
+                waited.as_millis()
+            );
+        }
+        stood_still
     }
 
     /// How long it has shown no sign of life, beyond what a start may take.

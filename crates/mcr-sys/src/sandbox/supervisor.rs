@@ -37,12 +37,11 @@ pub struct SupervisorConfinement {
 /// # Errors
 /// What the kernel refuses though it has it.
 pub fn confine_supervisor(confinement: &SupervisorConfinement) -> Result<bool, SetupError> {
-    // What it denies to a process with capabilities, too, asks for it.
+    // Landlock and seccomp ask for it of whoever has no CAP_SYS_ADMIN.
     let asked = nix::sys::prctl::set_no_new_privs().map_err(io::Error::from);
     asked.doing(|| "giving up new privileges")?;
     let files = confine_files(confinement).map_err(io::Error::other);
     let status = files.doing(|| "confining the supervisor's files by Landlock")?;
-    // After the files: to add to what confines them is not worth forbidding, but comes first.
     let calls = calls::load(confinement);
     calls.doing(|| "filtering the supervisor's system calls")?;
     Ok(status != RulesetStatus::NotEnforced)

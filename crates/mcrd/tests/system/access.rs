@@ -62,7 +62,7 @@ impl Scene {
         fs::set_permissions(directory, Permissions::from_mode(0o711))?;
         // The build's own may be where only its user can go.
         let client = directory.join("mcrctl");
-        fs::copy(program::mcrctl()?, &client)?;
+        program::copy(&program::mcrctl()?, &client)?;
         Ok(Self { daemon, client })
     }
 

@@ -34,6 +34,7 @@ mod rules;
 mod sandbox;
 mod service_manager;
 mod startup;
+mod starvation;
 mod statistics;
 mod steering;
 mod storm;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
     suite = metrics::trials(suite);
     suite = faults::trials(suite);
     suite = outage::trials(suite);
+    suite = starvation::trials(suite);
     suite = events::trials(suite);
     suite = logging::trials(suite);
     suite = rules::trials(suite);

@@ -95,7 +95,7 @@ pub(super) fn rules(confinement: &SupervisorConfinement) -> Result<Rules, Backen
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![without(0, NAMESPACES)?])?]);
     let code = libc::PROT_EXEC as u64;
     let write = libc::PROT_WRITE as u64;
-    // The loader maps code; but nothing that is written is ever run.
+    // The loader maps code; but memory that can be written cannot be run, nor made to be.
     let mapped = [without(2, write)?, without(2, code)?];
     let mapped: Result<_, _> =
         mapped.into_iter().map(|only| SeccompRule::new(vec![only])).collect();
