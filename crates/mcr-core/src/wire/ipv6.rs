@@ -99,7 +99,8 @@ impl<'a> Ipv6Packet<'a> {
                 }
             }
             let [next, length] = *bytes.first_chunk().ok_or(DropReason::Malformed)?;
-            bytes = bytes.get(extension_bytes(protocol, length)..).ok_or(DropReason::Malformed)?;
+            let whole = extension_bytes(protocol, length).ok_or(DropReason::Malformed)?;
+            bytes = bytes.get(whole..).ok_or(DropReason::Malformed)?;
             protocol = next;
         }
         Err(DropReason::Malformed)
@@ -112,14 +113,16 @@ impl<'a> Ipv6Packet<'a> {
     }
 }
 
-/// Bytes of an extension header by its length field.
-fn extension_bytes(protocol: u8, length: u8) -> usize {
+/// Bytes of an extension header by its length field; `None` where that is less than what every
+/// header of the kind has.
+fn extension_bytes(protocol: u8, length: u8) -> Option<usize> {
     let length = usize::from(length);
     if protocol == next_header::AUTHENTICATION {
-        // In units of 4 bytes, less two (RFC 4302, section 2.2).
-        (length + 2) * 4
+        // In units of 4 bytes, less two, of which there are three before the check value (RFC 4302,
+        // section 2.2).
+        (length > 0).then_some((length + 2) * 4)
     } else {
         // In units of 8 bytes, less one (RFC 8200, section 4; RFC 6275, 7401 and 5533 alike).
-        (length + 1) * 8
+        Some((length + 1) * 8)
     }
 }

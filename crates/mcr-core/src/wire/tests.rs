@@ -188,6 +188,8 @@ fn ipv6_headers_that_lie() {
     let beyond_the_packet = extension(UDP, 200, 8, &udp);
     assert_eq!(refused(&packet(60, &beyond_the_packet)), DropReason::Malformed);
     assert_eq!(refused(&packet(60, &[UDP])), DropReason::Malformed);
+    let less_than_its_fixed_part = extension(UDP, 0, 8, &udp);
+    assert_eq!(refused(&packet(51, &less_than_its_fixed_part)), DropReason::Malformed);
     let hop_by_hop_later = extension(0, 0, 8, &extension(UDP, 0, 8, &udp));
     assert_eq!(refused(&packet(60, &hop_by_hop_later)), DropReason::Malformed);
     assert_eq!(refused(&packet(59, &udp)), DropReason::NotUdp);
