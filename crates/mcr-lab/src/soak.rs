@@ -10,7 +10,6 @@ mod faults;
 mod flows;
 mod judgement;
 mod quiet;
-mod random;
 mod relay;
 mod schedule;
 mod summary;

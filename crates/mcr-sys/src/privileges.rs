@@ -44,9 +44,16 @@ pub fn settle(kept: &[Capability]) -> Result<(), SetupError> {
 /// # Panics
 /// Where a sandbox does not even let a thread give something up.
 pub fn renounce() {
+    drop_all().expect("a thread may lower its capabilities");
+}
+
+/// Empties all of the calling thread's sets but the bounding set.
+pub(crate) fn drop_all() -> io::Result<()> {
+    // The ambient set is never more than the last two.
     for set in [CapSet::Effective, CapSet::Inheritable, CapSet::Permitted] {
-        caps::clear(SELF, set).expect("a thread may lower its capabilities");
+        caps::clear(SELF, set).map_err(refused)?;
     }
+    Ok(())
 }
 
 /// Makes a call with these capabilities in force in the calling thread, those that the process has
@@ -100,8 +107,12 @@ fn set(set: CapSet, capabilities: &CapsHashSet) -> io::Result<()> {
     caps::set(SELF, set, capabilities).map_err(refused)
 }
 
-/// Asks the kernel which capabilities there are: it may know some that the `caps` crate does not.
-fn empty_bounding_set_but(kept: &[Capability]) -> io::Result<()> {
+/// Takes from the bounding set all but these, so that no program run later could gain others. Asks
+/// the kernel which there are: it may know some that the `caps` crate does not.
+///
+/// # Errors
+/// Without `CAP_SETPCAP`.
+pub(crate) fn empty_bounding_set_but(kept: &[Capability]) -> io::Result<()> {
     let mut number = 0;
     while let is_there @ (0 | 1) = prctl(libc::PR_CAPBSET_READ, number) {
         let is_kept =

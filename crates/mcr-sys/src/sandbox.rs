@@ -2,7 +2,6 @@
 //! has won nothing, and what the supervisor gives up before it hears its first client.
 
 mod calls;
-mod capabilities;
 mod filter;
 mod supervisor;
 
@@ -16,6 +15,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, dup2_stderr, setgroups, setresgid, setresuid};
 
 use crate::error::{Doing, SetupError};
+use crate::privileges;
 use crate::process::die_with_parent;
 
 pub use calls::{Calls, Sends};
@@ -67,11 +67,11 @@ pub fn confine(confinement: &Confinement) -> Result<Lacks, SetupError> {
     // Standard error is the supervisor's. What goes wrong from here on goes into the log pipe.
     step("leaving standard error", dup2_stderr(io::stdout()))?;
     // The bounding set first: to shrink it takes a capability that goes with the user.
-    let bounding_set = capabilities::empty_bounding_set().is_err();
+    let bounding_set = privileges::empty_bounding_set_but(&[]).is_err();
     // Then the user, so that its signals and files are not those of the supervisor, nor root's.
     let own_user = become_user(confinement.user).is_err();
     // The kernel takes the capabilities with a change from root to another user, but not otherwise.
-    capabilities::drop_all().doing(|| "dropping all capabilities")?;
+    privileges::drop_all().doing(|| "dropping all capabilities")?;
     // The change of user has had the kernel forget the death signal.
     die_with_parent(confinement.parent).doing(|| "watching the parent")?;
     // Others of this user may neither trace it nor read its memory; there is no core file either.

@@ -12,7 +12,8 @@ use std::{fs, process, thread};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use mcr_fuzz::mutator::{SplitMix64, mutated};
+use fastrand::Rng;
+use mcr_fuzz::mutator::mutated;
 use mcr_fuzz::{TARGETS, Target, inputs};
 
 /// Runs the fuzz targets on mutations of their corpora.
@@ -60,7 +61,7 @@ fn main() -> Result<()> {
 /// Ends the whole program at the first input that breaks a promise.
 fn run(name: &str, target: Target, seed: u64, time: Duration) -> Result<()> {
     let corpus: Vec<_> = inputs(name)?.into_iter().map(|(_, input)| input).collect();
-    let mut chance = SplitMix64::new(seed);
+    let mut chance = Rng::with_seed(seed);
     let began = Instant::now();
     let mut runs = 0_u64;
     while began.elapsed() < time {

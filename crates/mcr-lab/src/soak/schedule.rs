@@ -4,10 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use fastrand::Rng;
 use serde::Serialize;
 
 use super::flows::{LINKS, Link};
-use super::random::Random;
 use crate::limits;
 
 /// What can go wrong.
@@ -113,7 +113,7 @@ impl fmt::Display for Fault {
 /// The faults of a seed, without end.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    random: Random,
+    random: Rng,
     kinds: Vec<Kind>,
     /// What is left of the round, in reverse order.
     round: Vec<Kind>,
@@ -124,7 +124,7 @@ pub(super) struct Schedule {
 impl Schedule {
     /// For a relay with so many workers. No kind may stand twice, and there must be one.
     pub(super) fn new(seed: u64, kinds: &[Kind], workers: usize) -> Self {
-        let (random, kinds) = (Random::new(seed), kinds.to_vec());
+        let (random, kinds) = (Rng::with_seed(seed), kinds.to_vec());
         Self { random, kinds, round: Vec::new(), workers, count: 0 }
     }
 
@@ -137,9 +137,9 @@ impl Schedule {
         }
         let kind = self.round.pop().expect("a round has at least one kind");
         self.count += 1;
-        let millis = |random: &mut Random, range: std::ops::Range<Duration>| {
+        let millis = |random: &mut Rng, range: std::ops::Range<Duration>| {
             let (from, to) = (range.start.as_millis() as u64, range.end.as_millis() as u64);
-            Duration::from_millis(random.between(from, to))
+            Duration::from_millis(random.u64(from..to))
         };
         let random = &mut self.random;
         Fault {
@@ -147,9 +147,9 @@ impl Schedule {
             kind,
             calm: millis(random, limits::soak::CALM),
             hold: millis(random, limits::soak::HOLD),
-            link: Link::all().nth(random.below(2 * usize::from(LINKS))).expect("so many are"),
-            worker: random.below(self.workers),
-            hasty: random.below(limits::soak::ONE_IS_HASTY) == 0,
+            link: Link::all().nth(random.usize(..2 * usize::from(LINKS))).expect("so many are"),
+            worker: random.usize(..self.workers),
+            hasty: random.usize(..limits::soak::ONE_IS_HASTY) == 0,
         }
     }
 }

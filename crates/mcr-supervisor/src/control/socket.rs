@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::unistd::{Gid, Uid, chown};
 
 use crate::confinement::parent;
@@ -164,7 +164,10 @@ fn beside(path: &Path, extension: &str) -> PathBuf {
 /// The lock, or `None` where another process has it.
 fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
     loop {
-        let options = OpenOptions::new().write(true).create(true).mode(0o600).clone();
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).mode(0o600);
+        // Where others can write to the directory, none of them has us open another file.
+        options.custom_flags(OFlag::O_NOFOLLOW.bits());
         let file = options.open(path)?;
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
@@ -233,6 +236,17 @@ mod tests {
             assert!(UnixStream::connect(path).is_err());
             let (_socket, _listener) = bind(path).unwrap();
             assert!(UnixStream::connect(path).is_ok());
+        });
+    }
+
+    #[test]
+    fn a_link_that_somebody_put_in_the_locks_place_is_not_followed() {
+        in_directory(|path| {
+            make_directory(path).unwrap();
+            let elsewhere = path.with_file_name("elsewhere");
+            std::os::unix::fs::symlink(&elsewhere, beside(path, "lock")).unwrap();
+            assert!(bind(path).is_err());
+            assert!(!elsewhere.exists());
         });
     }
 
