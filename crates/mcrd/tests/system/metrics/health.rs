@@ -68,8 +68,9 @@ fn without_workers() -> Result<()> {
         workers.workers.into_iter().next().context("a worker")
     };
     ensure!(wait_for(&exporter, "/healthz", 200)? == "alive\n");
-    // The waits before a start: none, then 100, 200, 400, 800 and 1,600 ms.
-    for death in 1..=6 {
+    // The waits before a start: none, then 100, 200, 400, 800, 1,600 and 3,200 ms, which are time
+    // enough to ask what follows.
+    for death in 1..=7 {
         wait::until("the worker relays", SOON, || {
             let worker = worker()?;
             Ok(worker.state == WorkerState::Running && worker.restarts == death - 1)
