@@ -5,12 +5,12 @@
 //! clean rate, `measure` adds cost and latency, `run` takes relays and points in turns.
 
 mod awake;
+mod backlog;
 mod bed;
 mod book;
 mod chart;
 mod churn;
 mod cores;
-mod cpu;
 mod idle;
 mod isolation;
 mod machine;

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+use crate::hiccup;
 use crate::user_namespace::{Unavailable, become_root_in_user_namespace, require_namespaces};
 
 /// Why a trial could not be tried. Return it as the trial's error.
@@ -75,6 +76,7 @@ impl Suite {
         let obstacle = become_root_in_user_namespace().and_then(|()| require_namespaces()).err();
         if !arguments.list {
             skips::forget(&self.name);
+            hiccup::watch();
         }
         let Self { name: suite, trials } = self;
         let trials = trials

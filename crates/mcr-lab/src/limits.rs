@@ -68,6 +68,13 @@ pub const SETTLE: Duration = Duration::from_secs(10);
 /// counters, which come every 100 ms.
 pub const STANDSTILL: Duration = Duration::from_millis(3 * 100);
 
+/// How often each core is looked at for a hiccup: 100 wake-ups a second cost it nothing.
+pub const HICCUP_TICK: Duration = Duration::from_millis(10);
+
+/// How late a sleeper may be woken on a core that is only busy: several slices of the ordinary
+/// scheduling class, of 3 ms each.
+pub const HICCUP_TOLERANCE: Duration = Duration::from_millis(20);
+
 /// Longest demo: ten minutes.
 pub const MAX_DEMO_SECONDS: u64 = 10 * 60;
 

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use mcr_sys::process::{monotonic_ns, pin_to_core, set_idle_scheduling};
 
 use super::cores::Cores;
-use super::cpu::stolen_seconds;
+use crate::core_time::CoreTime;
 use crate::limits;
 
 /// The benchmark's cores, kept awake while any clone of this lives.
@@ -54,7 +54,8 @@ impl AwakeCores {
         let watched = self.watches.cores.iter().find(|watched| watched.core == core);
         let watched = watched.with_context(|| format!("core {core} is not watched"))?;
         let (start, idle) = (Instant::now(), watched.idle_seconds());
-        Ok(Stopwatch { watched, start, idle, stolen: stolen_seconds(core)? })
+        let stolen = CoreTime::now(core)?.stolen_seconds;
+        Ok(Stopwatch { watched, start, idle, stolen })
     }
 }
 
@@ -98,7 +99,7 @@ pub(super) struct Stopwatch<'a> {
 impl Stopwatch<'_> {
     /// Seconds for which the hypervisor gave it to others.
     pub(super) fn stolen_seconds(&self) -> Result<f64> {
-        Ok(stolen_seconds(self.watched.core)? - self.stolen)
+        Ok(CoreTime::now(self.watched.core)?.stolen_seconds - self.stolen)
     }
 
     /// Seconds for which it had something to do, those aside that the hypervisor gave to others.

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use anyhow::Result;
 
 use super::awake::AwakeCores;
-use super::cpu::Backlog;
+use super::backlog::Backlog;
 use super::scenario::{Path, Scenario};
 use super::sink::Sink;
 use super::steering::{poll_on, receive_on};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::awake::AwakeCores;
+use super::backlog::Backlog;
 use super::bed::Bed;
-use super::cpu::Backlog;
 use super::peers::Peer;
 use super::scenario::Scenario;
 use super::step::{self, Times};

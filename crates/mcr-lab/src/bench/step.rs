@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::backlog::Backlog;
 use super::bed::Bed;
 use super::book::Received;
-use super::cpu::Backlog;
 use super::search::Step as Verdict;
 use super::traffic::Offered;
 use crate::limits;

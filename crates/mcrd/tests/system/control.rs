@@ -13,7 +13,7 @@ use mcr_lab::generator::Generator;
 use mcr_lab::harness::Suite;
 use mcr_lab::namespace::Namespace;
 use mcr_lab::sink::Sink;
-use mcr_lab::wait;
+use mcr_lab::{hiccup, wait};
 use serde_json::{Value, json};
 
 use crate::fixture::{Relay, SOON, Sent, delivered, on_core, rule};
@@ -267,7 +267,6 @@ fn write_until_refused(client: &mut Client, bytes: &[u8]) -> Result<()> {
 fn answers_promptly(daemon: &Daemon) -> Result<()> {
     let begun = Instant::now();
     let _: Version = daemon.ask(&Command::GetVersion {})?;
-    let took = begun.elapsed();
-    ensure!(took < PROMPTLY, "a well-behaved client waited {took:?}");
+    hiccup::bound("a well-behaved client is answered", begun, PROMPTLY)?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use mcr_api::control::{Added, Command, OutputStats, RuleState, Rules, Stats};
 use mcr_lab::generator::Generator;
 use mcr_lab::harness::Suite;
 use mcr_lab::sink::Sink;
-use mcr_lab::{address, link, wait};
+use mcr_lab::{address, hiccup, link, wait};
 
 use crate::fixture::{Relay, SOON, on_core, rule};
 use crate::variant::{Family, Variant, endpoint, matrix};
@@ -84,12 +84,17 @@ impl<'a> Patient<'a> {
         Ok(status.context("the rule is gone")?.problems)
     }
 
-    /// Waits until the rule lacks nothing, which must be soon after the change at `changed`.
-    fn recovers(&self, changed: Instant) -> Result<()> {
-        wait::until("no problem is left", SOON, || Ok(self.problems()?.is_empty()))?;
-        let took = changed.elapsed();
-        ensure!(took <= RECOVERY, "the relay took {took:?} to notice");
+    /// Waits until `ListRules` says that the rule lacks this, which must be soon after the change
+    /// at `changed`.
+    fn notices(&self, what: &str, changed: Instant, are: impl Fn(&[String]) -> bool) -> Result<()> {
+        wait::until(what, SOON, || Ok(are(&self.problems()?)))?;
+        hiccup::bound(what, changed, RECOVERY)?;
         self.relay.wait_in_sync()
+    }
+
+    /// The same of nothing.
+    fn recovers(&self, changed: Instant) -> Result<()> {
+        self.notices("no problem is left", changed, <[String]>::is_empty)
     }
 }
 
@@ -170,11 +175,9 @@ fn no_address(variant: Variant) -> Result<()> {
         let output = endpoint(spare_group(relay), "spare");
         let (mut patient, _) = Patient::admit(relay, &[output])?;
         // The daemon may not have seen the new interface when it answered.
-        wait::until("the address is missed", RECOVERY, || {
-            let problems = patient.problems()?;
-            Ok(problems.len() == 1 && problems[0].contains("spare has no IP"))
+        patient.notices("the address is missed", Instant::now(), |problems| {
+            problems.len() == 1 && problems[0].contains("spare has no IP")
         })?;
-        relay.wait_in_sync()?;
         expect_refused(&patient.round()?[0], "no_address", DATAGRAMS)?;
         patient.recovers(address_spare(relay)?)?;
         expect_spare_delivers(&mut patient, DATAGRAMS)
@@ -192,12 +195,8 @@ fn no_interface(variant: Variant) -> Result<()> {
         patient.recovers(address_spare(relay)?)?;
         expect_spare_delivers(&mut patient, DATAGRAMS)?;
         link::delete_link(&relay.net.relay, "spare")?;
-        wait::until(
-            "the output is missed",
-            RECOVERY,
-            || Ok(patient.problems()? == added.problems),
-        )?;
-        relay.wait_in_sync()?;
+        let missed = |problems: &[String]| problems == added.problems;
+        patient.notices("the output is missed", Instant::now(), missed)?;
         let ill = patient.round()?;
         ensure!(ill[0].errors.get("no_interface") == Some(&(2 * DATAGRAMS)), "{ill:?}");
         Ok(())

@@ -12,7 +12,7 @@ use mcr_lab::payload::payload;
 use mcr_lab::sink::Sink;
 use mcr_lab::tap::RawTap;
 use mcr_lab::topology::RelayTopology;
-use mcr_lab::{identity, igmp, wait};
+use mcr_lab::{hiccup, identity, igmp, wait};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -63,9 +63,9 @@ fn ends(variant: Variant, signal: Signal) -> Result<()> {
     relay.daemon.wait_for_log("ending", SOON)?;
     each(&workers, Signal::SIGCONT)?;
     let status = relay.daemon.wait_for_exit(SOON)?;
-    let took = begun.elapsed();
     let log = relay.daemon.log_lines().join("\n");
-    ensure!(status.code() == Some(0) && took < STOP, "{status} after {took:?}:\n{log}");
+    hiccup::bound("the end", begun, STOP).with_context(|| log.clone())?;
+    ensure!(status.code() == Some(0), "{status}:\n{log}");
     delivered(sink, sent).context("what had come in was not sent on")?;
     ensure!(!relay.daemon.control_path().exists(), "the socket file is still there");
     ensure!(!is_joined(&relay, input.ip())?, "the group was not left");

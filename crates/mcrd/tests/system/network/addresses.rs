@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use mcr_api::control::RuleState;
 use mcr_lab::harness::Suite;
-use mcr_lab::{address, identity, wait};
+use mcr_lab::{address, hiccup, identity, wait};
 
 use super::scene::{self, RECOVERY, Scene};
 use crate::fixture::SOON;
@@ -71,9 +71,8 @@ fn expect_origin(scene: &Scene<'_>, address: IpAddr, what: &str) -> Result<()> {
         Ok(scene.stream(0)?.next_sequence > sent && origin(scene)? == Some(address))
     })
     .with_context(|| format!("{:?} and not {address}", origin(scene)))?;
-    let took = changed.elapsed();
+    let took = hiccup::bound(what, changed, RECOVERY)?;
     println!("{what}, {}: the other is in use after {took:?}", scene.relay.variant);
-    ensure!(took <= RECOVERY, "{what}: {took:?}");
     Ok(())
 }
 

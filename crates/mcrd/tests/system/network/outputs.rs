@@ -10,7 +10,7 @@ use mcr_lab::harness::Suite;
 use mcr_lab::namespace::Namespace;
 use mcr_lab::sink::Sink;
 use mcr_lab::topology::RelayTopology;
-use mcr_lab::{address, link, wait};
+use mcr_lab::{address, hiccup, link, wait};
 use nix::sys::signal::Signal;
 
 use super::scene::RECOVERY;
@@ -115,9 +115,8 @@ impl<'a> Outputs<'a> {
             Ok(self.patient.report()?.stream(0).next_sequence > sent)
         })
         .with_context(|| format!("{what}: {:?}", self.problems()))?;
-        let took = returned.elapsed();
+        let took = hiccup::bound(what, returned, RECOVERY)?;
         println!("an output {what}, {}: sent to again after {took:?}", self.relay.variant);
-        ensure!(took <= RECOVERY, "{what}: {took:?}");
         wait::until("the rule is whole again", SOON, || Ok(self.problems()?.is_empty()))
     }
 
