@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::awake::AwakeCores;
 use super::bed::Bed;
 use super::measure::Method;
-use super::peers::Peer;
+use super::peers::{Other, Peer};
 use super::scenario::Scenario;
 use super::step::{self, StepReport, Times};
 use crate::limits;
@@ -38,7 +38,7 @@ pub(super) struct Churn {
 /// Measures it at a share of `clean`, the clean rate of MCR's usual scenario.
 pub(super) fn measure(awake: &AwakeCores, method: Method, clean: f64) -> Result<Churn> {
     let mut bed = Bed::build(&Scenario::default(), awake)?;
-    let relay = Peer::McrUring.start(&bed, None)?;
+    let relay = Peer::McrUring.start(&bed, Other::default())?;
     let mcr = relay.mcr()?;
     let rate = clean * limits::CHURN_LOAD;
     let before = offer(&mut bed, 1, rate, method)?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::awake::AwakeCores;
 use super::bed::Bed;
-use super::peers::Peer;
+use super::peers::{Other, Peer};
 use super::scenario::Scenario;
 use crate::limits;
 
@@ -28,7 +28,7 @@ pub(super) struct Idle {
 pub(super) fn measure(awake: &AwakeCores) -> Result<Idle> {
     let scenario = Scenario { rules: limits::IDLE_RULES, ..Scenario::default() };
     let bed = Bed::build(&scenario, awake)?;
-    let relay = Peer::McrUring.start(&bed, None)?;
+    let relay = Peer::McrUring.start(&bed, Other::default())?;
     let mcr = relay.mcr()?;
     thread::sleep(limits::IDLE_SETTLE);
     let pids = mcr.pids()?;

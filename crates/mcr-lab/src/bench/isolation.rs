@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use super::awake::AwakeCores;
 use super::backlog::Backlog;
 use super::bed::Bed;
-use super::peers::Peer;
+use super::peers::{Other, Peer};
 use super::scenario::Scenario;
 use super::step::{self, Times};
 use crate::limits;
@@ -31,7 +31,7 @@ const CEILING: Duration = Duration::from_millis(500);
 pub(super) fn verify(awake: &AwakeCores) -> Result<()> {
     let cores = awake.division;
     let mut bed = Bed::build(&Scenario::default(), awake)?;
-    let _relay = Peer::Kernel.start(&bed, None)?;
+    let _relay = Peer::Kernel.start(&bed, Other::default())?;
     let before = [Backlog::now(cores.relay)?, Backlog::now(cores.traffic)?];
     let report = step::run(&mut bed, 1, PROBE_PER_SECOND, PROBE)?;
     let after = [Backlog::now(cores.relay)?, Backlog::now(cores.traffic)?];

@@ -14,7 +14,7 @@ use super::scenario::{Path, Scenario};
 use super::steering;
 use crate::limits;
 
-pub(super) use mcr::Work;
+pub(super) use mcr::{Other, Work};
 
 /// A relay that can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
@@ -96,10 +96,10 @@ impl Peer {
     }
 
     /// Starts it in the bed's relay namespace, on the relay's cores.
-    /// MCR is the build beside this one, unless `program` names another.
-    pub(super) fn start(self, bed: &Bed, program: Option<&std::path::Path>) -> Result<Running> {
+    /// `other` says how MCR is not the usual one.
+    pub(super) fn start(self, bed: &Bed, other: Other<'_>) -> Result<Running> {
         let mcr = |mechanism, exclusive| {
-            mcr::Mcr::start(bed, mcr::Manner { mechanism, exclusive }, program).map(Running::Mcr)
+            mcr::Mcr::start(bed, mcr::Manner { mechanism, exclusive }, other).map(Running::Mcr)
         };
         Ok(match self {
             Self::McrUring => mcr(Mechanism::Uring, false)?,

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::awake::AwakeCores;
 use super::bed::Bed;
 use super::measure::{Known, Meter, Method, Round};
-use super::peers::Peer;
+use super::peers::{Other, Peer};
 use super::progress::Progress;
 use super::results::{Figures, Outcome, Point};
 use super::scenario::{Axis, Scenario};
@@ -94,7 +94,7 @@ fn measure(
     progress: &mut Progress,
 ) -> Result<Round> {
     let mut bed = Bed::build(&task.scenario, awake)?;
-    let relay = task.peer.start(&bed, None)?;
+    let relay = task.peer.start(&bed, Other::default())?;
     let latency = task.axis == Axis::Peers && round < method.latency_rounds;
     Meter::new(&mut bed, task.peer, &relay, method)
         .round(known, latency, |rate| progress.rate(rate))

@@ -38,6 +38,15 @@ pub(crate) struct Manner {
     pub(crate) exclusive: bool,
 }
 
+/// In what a daemon differs from the build beside this program with the benchmark's options.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Other<'a> {
+    /// Another build.
+    pub(crate) program: Option<&'a Path>,
+    /// More options.
+    pub(crate) options: &'a [String],
+}
+
 /// What MCR's workers counted since their start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Work {
@@ -61,14 +70,14 @@ impl Work {
 }
 
 impl Mcr {
-    pub(super) fn start(bed: &Bed, manner: Manner, program: Option<&Path>) -> Result<Self> {
+    pub(super) fn start(bed: &Bed, manner: Manner, other: Other<'_>) -> Result<Self> {
         let directory = TempDir::with_prefix("mcr-bench-")?;
         let mut mcr = Self { watchers: None, daemons: Vec::new(), manner, directory };
         let first = (bed.relay(), configuration(&bed.scenario, manner));
         let second =
             bed.second_relay().map(|second| (second, second_configuration(&bed.scenario, manner)));
         for (namespace, configuration) in std::iter::once(first).chain(second) {
-            let daemon = mcr.start_one(bed, namespace, &configuration, program)?;
+            let daemon = mcr.start_one(bed, namespace, &configuration, other)?;
             mcr.daemons.push(daemon);
             mcr.wait_until_applied(bed.scenario.rules as u64)?;
         }
@@ -84,7 +93,7 @@ impl Mcr {
         bed: &Bed,
         namespace: &Namespace,
         configuration: &str,
-        program: Option<&Path>,
+        other: Other<'_>,
     ) -> Result<Daemon> {
         let path = self.directory.path().join(format!("mcr-{}.toml", self.daemons.len()));
         fs::write(&path, configuration).context("writing the configuration")?;
@@ -98,9 +107,10 @@ impl Mcr {
         if bed.scenario.watched {
             arguments.extend(["--metrics", &metrics]);
         }
+        arguments.extend(other.options.iter().map(String::as_str));
         on_cores(&cores, || {
             let ready = limits::BENCH_RULES_APPLIED;
-            match program {
+            match other.program {
                 Some(program) => Daemon::start_build(program, namespace, &arguments, ready),
                 None => Daemon::start_within(namespace, &arguments, ready),
             }
