@@ -98,8 +98,9 @@ fn apply_v4(socket: &Socket, options: &EgressOptions) -> io::Result<()> {
     socket.set_multicast_ttl_v4(options.ttl.into())?;
     socket.set_tos_v4(traffic_class(options))?;
     socket.set_multicast_loop_v4(options.multicast_loop)?;
-    // The kernel fragments what exceeds the MTU; discovery would refuse it instead.
-    option::set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_DONT)
+    // The kernel fragments what exceeds the interface's MTU, routers what exceeds theirs: no honest
+    // one says that a path is narrower, so nobody is believed who does (ip(7), `in.h`).
+    option::set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_OMIT)
 }
 
 fn apply_v6(socket: &Socket, options: &EgressOptions) -> io::Result<()> {
@@ -109,6 +110,8 @@ fn apply_v6(socket: &Socket, options: &EgressOptions) -> io::Result<()> {
     socket.set_multicast_hops_v6(options.ttl.into())?;
     socket.set_tclass_v6(traffic_class(options))?;
     socket.set_multicast_loop_v6(options.multicast_loop)?;
+    // The kernel fragments what exceeds the path's MTU. That it learns from whoever says so, but
+    // without it what routers may not fragment (RFC 8200 section 5) would be lost.
     option::set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, &libc::IPV6_PMTUDISC_DONT)
 }
 

@@ -99,9 +99,9 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Stops before all is sent.
-    pub(crate) fn stop(self) -> Result<()> {
-        self.generators.into_iter().try_for_each(|generator| generator.stop().map(drop))
+    /// Stops before all is sent, and says how many datagrams were.
+    pub(crate) fn stop(self) -> Result<u64> {
+        self.generators.into_iter().try_fold(0, |sent, one| Ok(sent + one.stop()?.total()))
     }
 
     /// Waits until all is sent.

@@ -19,6 +19,7 @@ mod fanout;
 mod faults;
 mod fixture;
 mod frames;
+mod icmp;
 mod lifecycle;
 mod limits;
 mod load;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     suite = load::trials(suite);
     suite = storm::trials(suite);
     suite = egress::trials(suite);
+    suite = icmp::trials(suite);
     suite = busy_poll::trials(suite);
     suite = exclusive::trials(suite);
     suite = steering::trials(suite);

@@ -22,7 +22,7 @@ use mcr_lab::storm::Storm;
 use mcr_lab::topology::RelayTopology;
 use mcr_lab::{link, wait};
 
-use crate::fixture::{Relay, SOON, on_core, rule};
+use crate::fixture::{Relay, SOON, rule};
 use crate::losses::{VethDrops, accounted};
 use crate::variant::{Family, Variant, endpoint};
 use oracle::{Fates, Oracle};
@@ -88,20 +88,13 @@ fn storm(relay: &mut Relay, seed: u64) -> Result<()> {
 
     let veth_drops = VethDrops::begin(&relay.net)?;
     let before = relay.settled(0)?.totals;
-    let streams = (0_u32..).zip(&relay.cores);
-    let streams = streams.map(|(stream, &core)| {
-        let generator = relay.generator().rate(CLEAN_RATE).count(u64::MAX).flow(stream, clean);
-        on_core(core, || generator.start())
-    });
-    let streams = streams.collect::<Result<Vec<_>>>()?;
+    let endless = || relay.generator().rate(CLEAN_RATE).count(u64::MAX);
+    let traffic = relay.start_sending(endless, clean)?;
     let ifindex = link::ifindex(&relay.net.relay, "in0")?;
     let mut wanted = flows.map(|[source, group]| (group, Some(source.ip()))).to_vec();
     wanted.push((clean, None));
     let fates = strike(&sender, Storm::new(seed, &flows), Oracle::new(ifindex, &wanted))?;
-    let mut sent = 0;
-    for stream in streams {
-        sent += stream.stop()?.total();
-    }
+    let sent = traffic.stop()?;
 
     let offered = sent + fates.admitted();
     let arrived = veth_drops.reach_relay(&relay.net, offered)?;

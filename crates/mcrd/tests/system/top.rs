@@ -73,7 +73,7 @@ fn a_flow_is_seen(variant: Variant) -> Result<()> {
         terminal.press("q")?;
         let status = terminal.wait_for_end(SOON)?;
         ensure!(status.success(), "{status}");
-        traffic.stop()
+        traffic.stop().map(drop)
     })
 }
 
