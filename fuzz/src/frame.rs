@@ -3,6 +3,7 @@
 use mcr_core::interfaces::LinkLayer;
 use mcr_core::wire::Datagram;
 use mcr_core::wire::checksum::Sum;
+use mcr_lab::witness::Testimony;
 
 /// Reads the bytes as a frame of either kind, and holds what is read against them.
 pub fn frame(data: &[u8]) {
@@ -16,6 +17,19 @@ pub fn frame(data: &[u8]) {
         assert_eq!(datagram.source.is_ipv4(), datagram.destination.is_ipv4());
         let is_valid = naive_sum(&datagram) == u16::MAX;
         assert_eq!(datagram.checksum_is_valid(), is_valid);
+        let read = match link {
+            LinkLayer::Ethernet => Testimony::of_ethernet(data),
+            LinkLayer::Ip => Testimony::of_ip(data),
+        };
+        let read = read.expect("another parser can read it as well");
+        assert_eq!(
+            (read.source.ip(), read.destination.ip()),
+            (datagram.source, datagram.destination)
+        );
+        assert_eq!(read.source.port(), datagram.udp.source_port());
+        assert_eq!(read.destination.port(), datagram.udp.destination_port());
+        assert_eq!(read.payload, &data[payload]);
+        assert!(read.checksum == 0 || (read.checksum == read.right_checksum) == is_valid);
     }
     let checksum = Sum::default().with_bytes(data).checksum();
     assert_eq!(checksum, !folded(words(data)));

@@ -45,3 +45,4 @@ pub mod unsafe_code;
 pub mod unsafe_inventory;
 pub mod user_namespace;
 pub mod wait;
+pub mod witness;

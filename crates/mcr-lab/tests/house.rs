@@ -26,7 +26,10 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("mcrctl", &["mcr-api"]),
     ("mcr-lab", &["mcr-api", "mcr-core", "mcr-sys"]),
     // Fuzzing opens every door; nobody imports it.
-    (FUZZ, &["mcr-api", "mcr-core", "mcr-supervisor", "mcr-sys", "mcr-worker", "mcrctl"]),
+    (
+        FUZZ,
+        &["mcr-api", "mcr-core", "mcr-lab", "mcr-supervisor", "mcr-sys", "mcr-worker", "mcrctl"],
+    ),
 ];
 
 /// The crate that stands where cargo-fuzz looks for it.

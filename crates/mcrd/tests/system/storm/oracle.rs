@@ -7,7 +7,6 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
-use etherparse::{IpPayloadSlice, Ipv6Header, NetSlice, SlicedPacket, UdpSlice, ip_number};
 use mcr_core::admission::{Interval, WantedDestinations};
 use mcr_core::forward::{ChecksumStatus, Coalescing, Frame, forward};
 use mcr_core::ids::{IfIndex, RuleSlot};
@@ -16,6 +15,7 @@ use mcr_core::route::RouteKey;
 use mcr_core::table::ForwardingTable;
 use mcr_core::verdict::{DropReason, Verdict};
 use mcr_lab::sink::Copies;
+use mcr_lab::witness::Testimony;
 use mcr_sys::filter::{self, LinkHeader, Program};
 
 /// A destination, and the only source that is wanted of it.
@@ -161,46 +161,13 @@ fn as_received(sent: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
 
 /// An independent parser, too, finds a whole UDP datagram with this payload for one of the rules.
 fn bear_witness(frame: &[u8], wanted: &[Wanted], payload: &[u8]) -> Result<()> {
-    let net = SlicedPacket::from_ethernet(frame)?.net.context("no packet")?;
-    let udp = datagram(net.ip_payload_ref().context("no IP payload")?)?;
-    let (source, destination, sum) = ends(&net, &udp)?;
-    let destination = SocketAddr::new(destination, udp.destination_port());
-    let is_wanted =
-        |wanted: &Wanted| wanted.0 == destination && wanted.1.is_none_or(|only| only == source);
-    ensure!(wanted.iter().any(is_wanted), "nobody wants {source} to {destination}");
-    let absent = udp.checksum() == 0 && destination.is_ipv4();
-    ensure!(absent || udp.checksum() == sum, "checksum {:04x}, not {sum:04x}", udp.checksum());
-    ensure!(udp.payload() == payload, "another payload: {:02x?}", udp.payload());
+    let read = Testimony::of_ethernet(frame)?;
+    let is_wanted = |(destination, only): &Wanted| {
+        *destination == read.destination && only.is_none_or(|only| only == read.source.ip())
+    };
+    ensure!(wanted.iter().any(is_wanted), "nobody wants it: {read:x?}");
+    let absent = read.checksum == 0 && read.destination.is_ipv4();
+    ensure!(absent || read.checksum == read.right_checksum, "a wrong checksum: {read:x?}");
+    ensure!(read.payload == payload, "another payload: {read:x?}");
     Ok(())
-}
-
-/// The datagram in a packet. The parser stops at headers of later standards (mobility, HIP, Shim6),
-/// which MCR walks like any other; from there on it goes header by header.
-fn datagram<'a>(ip: &IpPayloadSlice<'a>) -> Result<UdpSlice<'a>> {
-    ensure!(!ip.fragmented, "a fragment");
-    let (mut protocol, mut bytes) = (ip.ip_number, ip.payload);
-    while Ipv6Header::is_skippable_header_extension(protocol) {
-        ensure!(protocol != ip_number::IPV6_FRAG, "a fragment");
-        (protocol, bytes) = Ipv6Header::skip_header_extension_in_slice(bytes, protocol)?;
-    }
-    ensure!(protocol == ip_number::UDP, "no UDP datagram but {protocol:?}");
-    Ok(UdpSlice::from_slice(bytes)?)
-}
-
-/// Source, destination and the right UDP checksum.
-fn ends(net: &NetSlice<'_>, udp: &UdpSlice<'_>) -> Result<(IpAddr, IpAddr, u16)> {
-    let header = udp.to_header();
-    Ok(match net {
-        NetSlice::Ipv4(ip) => {
-            let (from, to) = (ip.header().source(), ip.header().destination());
-            let sum = header.calc_checksum_ipv4_raw(from, to, udp.payload())?;
-            (from.into(), to.into(), sum)
-        }
-        NetSlice::Ipv6(ip) => {
-            let (from, to) = (ip.header().source(), ip.header().destination());
-            let sum = header.calc_checksum_ipv6_raw(from, to, udp.payload())?;
-            (from.into(), to.into(), sum)
-        }
-        NetSlice::Arp(_) => anyhow::bail!("ARP"),
-    })
 }
