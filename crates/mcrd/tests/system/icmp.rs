@@ -155,13 +155,17 @@ impl<'a> Victim<'a> {
         rule.and_then(|rule| rule.outputs.into_iter().next()).context("its output")
     }
 
-    /// Datagrams that just fit: all of them arrive, whole or put together.
+    /// Datagrams that just fit, sent one by one and in runs of segments: all of them arrive, whole
+    /// or put together.
     fn send_long_ones(&self) -> Result<()> {
         const FEW: u64 = 50;
         let before = self.sink.received();
-        let generator = self.relay.generator().rate(1_000).count(FEW);
-        generator.payload_bytes(LONG_BYTES).flow(0, self.input).run()?;
-        self.sink.wait_for(before + FEW, SOON)
+        for segments in [1, 10] {
+            let generator = self.relay.generator().rate(1_000).count(FEW);
+            let generator = generator.payload_bytes(LONG_BYTES).segments_per_send(segments);
+            generator.flow(0, self.input).run()?;
+        }
+        self.sink.wait_for(before + 2 * FEW, SOON)
     }
 
     fn port_unreachable(&self) -> Result<Vec<u8>> {
