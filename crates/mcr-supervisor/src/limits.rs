@@ -147,7 +147,7 @@ pub(crate) const EVENTS: usize = CLIENTS + 4 * 1_024;
 /// Destination-unreachable reports read in one turn.
 pub(crate) const REPORTS_AT_ONCE: usize = 256;
 
-/// The pause after so many: 25,000 a second are more than outputs that nobody receives cause, and
+/// The pause after each turn: 25,000 a second are more than outputs that nobody receives cause, and
 /// cost a few per cent of a core.
 pub(crate) const REPORTS_PAUSE: Duration = Duration::from_millis(10);
 

@@ -79,14 +79,12 @@ pub(crate) fn collect(events: &mpsc::Sender<Event>) {
 async fn forward(socket: AsyncFd<UnreachableReports>, events: mpsc::Sender<Event>) {
     while let Ok(mut ready) = socket.readable().await {
         let mut reports = Vec::new();
-        let mut more = true;
         for _ in 0..limits::REPORTS_AT_ONCE {
             match ready.get_inner().read() {
                 Ok(Message::Unreachable(report)) => reports.push(report),
                 Ok(Message::Unrelated) => {}
                 Ok(Message::NoneWaiting) => {
                     ready.clear_ready();
-                    more = false;
                     break;
                 }
                 Err(error) => {
@@ -95,16 +93,13 @@ async fn forward(socket: AsyncFd<UnreachableReports>, events: mpsc::Sender<Event
                 }
             }
         }
-        let any = !reports.is_empty();
-        if any && events.send(Event::Unreachable(reports)).await.is_err() {
+        drop(ready);
+        if !reports.is_empty() && events.send(Event::Unreachable(reports)).await.is_err() {
             return;
         }
-        // Anybody may send as many as the link carries: what does not fit the socket's queue
-        // meanwhile is not counted, and the daemon's other work goes on.
-        if more {
-            drop(ready);
-            sleep(limits::REPORTS_PAUSE).await;
-        }
+        // Anybody may send as many as the link carries, and here they may be read as fast as they
+        // come. What does not fit the socket's queue meanwhile is not counted.
+        sleep(limits::REPORTS_PAUSE).await;
     }
 }
 
