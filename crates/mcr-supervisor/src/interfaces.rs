@@ -17,7 +17,7 @@ use netlink_packet_route::link::{
     InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 
-pub(crate) use observer::Observer;
+pub(crate) use observer::observe;
 
 /// What is observed where the kernel lists links and addresses in these bytes, as a netlink socket
 /// gives them; `None` where it is no whole listing.

@@ -18,7 +18,6 @@ use tracing::warn;
 use crate::configuration::{self, Configuration};
 use crate::control::{self, ControlSocket, Entrance, Gate, Host, Ownership, SocketError, Users};
 use crate::event::Event;
-use crate::interfaces::Observer;
 use crate::log::Log;
 use crate::metrics;
 use crate::news::News;
@@ -26,7 +25,7 @@ use crate::settings::{Settings, StartError};
 use crate::state::State;
 use crate::supervisor::Supervisor;
 use crate::workers::{Workers, user};
-use crate::{confinement, limits, privileged, unreachable};
+use crate::{confinement, interfaces, limits, privileged, unreachable};
 
 /// Starts everything, serves until told to end, and ends everything.
 pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
@@ -69,11 +68,8 @@ async fn serve_at(
 ) -> Result<(), StartError> {
     let (events, inbox) = mpsc::channel(limits::EVENTS);
     listen_to_signals(&events).map_err(system("watching for signals"))?;
-    let observer = Observer::connect().map_err(system("opening a netlink socket"))?;
-    let interfaces = observer.read().await.map_err(|error| StartError::System {
-        what: "reading the interfaces",
-        cause: std::io::Error::other(error.to_string()),
-    })?;
+    let interfaces = interfaces::observe(events.clone()).await;
+    let interfaces = interfaces.map_err(system("reading the interfaces"))?;
     let steering = settings.steering.or(config.steering).unwrap_or_default();
     if steering == Steering::Hash && settings.cores.len() > MAX_HASHED_MEMBERS {
         return Err(StartError::TooManyWorkers { workers: settings.cores.len() });
@@ -89,7 +85,6 @@ async fn serve_at(
     let server = listen.map(|at| metrics::Server::start(at, max_series, events.clone()));
     let server = server.transpose()?;
     supervisor.start_workers().await?;
-    observer.watch(events.clone()).map_err(system("watching the interfaces"))?;
     unreachable::collect(&events);
     let clients = take_clients_in(entrances, names.users, &supervisor, &events);
     let clients = clients.map_err(system("watching for clients"))?;

@@ -1,5 +1,8 @@
 //! Reading the interfaces, at first and whenever the kernel says that something has changed.
 
+use std::io;
+use std::thread;
+
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use mcr_core::interfaces::Interfaces;
@@ -8,24 +11,52 @@ use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
 use rtnetlink::{Handle, MulticastGroup};
-use tokio::sync::mpsc;
+use tokio::runtime;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::interfaces;
 use super::listing::Listing;
 use crate::event::Event;
-use crate::limits;
+use crate::{limits, privileged};
+
+/// Reads the interfaces, and from then on sends [`Event::Observed`] after every change.
+///
+/// It runs on a thread of its own. The kernel lists links under RTNL, within the call that asks for
+/// them: also on a non-blocking socket the caller waits for whoever holds that lock.
+pub(crate) async fn observe(events: mpsc::Sender<Event>) -> io::Result<Interfaces> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let (first, read) = oneshot::channel();
+    let thread = thread::Builder::new().name("network".into());
+    privileged::without(|| thread.spawn(move || runtime.block_on(follow(first, events))))?;
+    read.await.unwrap_or_else(|_| Err(io::Error::other("its thread has ended")))
+}
+
+async fn follow(first: oneshot::Sender<io::Result<Interfaces>>, events: mpsc::Sender<Event>) {
+    let read = async {
+        let observer = Observer::connect()?;
+        let interfaces = observer.read().await.map_err(io::Error::other)?;
+        Ok((observer, interfaces, wake_ups()?))
+    };
+    match read.await {
+        Ok((observer, interfaces, wake_ups)) => {
+            _ = first.send(Ok(interfaces));
+            follow_changes(observer, wake_ups, events).await;
+        }
+        Err(error) => _ = first.send(Err(error)),
+    }
+}
 
 /// A connection to the kernel's view of the network.
 #[derive(Debug)]
-pub(crate) struct Observer {
+struct Observer {
     requests: Handle,
 }
 
 impl Observer {
     /// Connects, in the network namespace of the calling thread.
-    pub(crate) fn connect() -> std::io::Result<Self> {
+    fn connect() -> io::Result<Self> {
         let (mut connection, requests, _) = rtnetlink::new_connection()?;
         // A listing without its end is no listing.
         connection.set_forward_done(true);
@@ -37,7 +68,7 @@ impl Observer {
     ///
     /// While interfaces come and go faster than they can be listed it goes on trying: a listing
     /// with gaps would have healthy rules give up what they hold.
-    pub(crate) async fn read(&self) -> Result<Interfaces, rtnetlink::Error> {
+    async fn read(&self) -> Result<Interfaces, rtnetlink::Error> {
         loop {
             let mut links = Listing::default();
             self.list(RouteNetlinkMessage::GetLink(LinkMessage::default()), &mut links).await?;
@@ -50,12 +81,6 @@ impl Observer {
             debug!("the interfaces changed while they were read; reading them again");
             sleep(limits::NETWORK_PAUSE).await;
         }
-    }
-
-    /// Sends [`Event::Observed`] now and after every change.
-    pub(crate) fn watch(self, events: mpsc::Sender<Event>) -> std::io::Result<()> {
-        tokio::spawn(observe(self, wake_ups()?, events));
-        Ok(())
     }
 
     async fn list(
@@ -77,14 +102,18 @@ impl Observer {
 /// not queue (`ENOBUFS`) comes as an overrun, which is a message like any.
 type WakeUps = BoxStream<'static, ()>;
 
-fn wake_ups() -> std::io::Result<WakeUps> {
+fn wake_ups() -> io::Result<WakeUps> {
     let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
     tokio::spawn(connection);
     Ok(messages.map(drop).boxed())
 }
 
-async fn observe(mut observer: Observer, mut wake_ups: WakeUps, events: mpsc::Sender<Event>) {
+async fn follow_changes(
+    mut observer: Observer,
+    mut wake_ups: WakeUps,
+    events: mpsc::Sender<Event>,
+) {
     loop {
         // At first, too: what changed before the messages were asked for has woken nobody.
         match observer.read().await {
