@@ -28,6 +28,9 @@ pub struct Interface {
     pub mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether the link below it works (`IFF_LOWER_UP`, and operational by RFC 2863). Without it
+    /// the kernel takes what is sent and throws it away.
+    pub carrier: bool,
     /// The bridge, bond or team that it is a port of. What comes in by a port comes to the host's
     /// network stack as the controller's, and so do the network's questions about groups.
     pub controller: Option<IfIndex>,
@@ -101,6 +104,7 @@ mod tests {
             link: Some(LinkLayer::Ethernet),
             mtu: 1500,
             up: true,
+            carrier: true,
             controller: None,
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
         };

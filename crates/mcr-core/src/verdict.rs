@@ -85,6 +85,7 @@ counted! {
         NoAddress = "no_address", "The egress interface has no address of the output's family.";
         NoSocket = "no_socket", "The egress socket could not be made; the rule's problem says why.";
         InterfaceDown = "interface_down", "The egress interface is down.";
+        NoCarrier = "no_carrier", "The egress interface has no carrier: its cable or peer is gone.";
         NoRoute = "no_route", "The kernel has no route to the destination by that interface.";
         TooLong = "too_long", "The datagram is longer than the path takes.";
         Denied = "denied", "A local firewall rule or policy refused it.";

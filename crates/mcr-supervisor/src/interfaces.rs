@@ -59,6 +59,7 @@ fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Interfaces
             link: link_layer(link.header.link_layer_type),
             mtu: mtu(link)?,
             up: link.header.flags.contains(LinkFlags::Up),
+            carrier: has_carrier(link),
             controller: controller(link),
             addresses: addresses.into_iter().map(|(_, address)| address).collect(),
         })
@@ -90,6 +91,11 @@ fn name(link: &LinkMessage) -> Option<InterfaceName> {
         LinkAttribute::IfName(name) => name.parse().ok(),
         _ => None,
     })
+}
+
+/// Tunnels and the like do not know their operational state, and the kernel calls them running.
+fn has_carrier(link: &LinkMessage) -> bool {
+    link.header.flags.contains(LinkFlags::LowerUp | LinkFlags::Running)
 }
 
 fn mtu(link: &LinkMessage) -> Option<u32> {

@@ -352,6 +352,7 @@ mod tests {
             link: None,
             mtu,
             up: true,
+            carrier: true,
             controller: None,
             addresses: Vec::new(),
         };

@@ -116,9 +116,10 @@ impl State {
         self.demands.values().filter(|demand| self.is_read(demand)).count()
     }
 
-    /// Whether the input's interface is being read.
+    /// Whether the input's interface can deliver and is being read.
     fn is_read(&self, demand: &Demand) -> bool {
         let mut resources = demand.resources.iter();
-        resources.any(|r| matches!(r, Resource::Ingress(_)) && self.held.contains(r))
+        demand.hears
+            && resources.any(|r| matches!(r, Resource::Ingress(_)) && self.held.contains(r))
     }
 }

@@ -44,6 +44,7 @@ impl Host {
                 link: *u.choose(&[Some(LinkLayer::Ethernet), Some(LinkLayer::Ip), None])?,
                 mtu: *u.choose(&[0, 576, 1_500, 9_000, u32::MAX])?,
                 up: u.ratio(3, 4)?,
+                carrier: u.ratio(3, 4)?,
                 controller: if u.ratio(1, 4)? {
                     Some(IfIndex(u.int_in_range(1..=6)?))
                 } else {

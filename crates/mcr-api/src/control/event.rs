@@ -96,6 +96,8 @@ kinds! {
     InterfaceRenamed = "An interface has another name now.";
     InterfaceUp = "An interface is up.";
     InterfaceDown = "An interface is down.";
+    InterfaceCarrierLost = "An interface has no carrier any more.";
+    InterfaceCarrierFound = "An interface has a carrier again.";
     InterfaceChanged = "An interface's addresses, MTU or controller are other ones.";
     ConfigurationReloaded = "The configuration file was read again and carried out.";
     ConfigurationRefused = "The configuration file was read again and refused.";

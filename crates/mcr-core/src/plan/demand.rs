@@ -20,6 +20,8 @@ pub struct Demand {
     pub resources: Vec<Resource>,
     /// What the network lacks for the rule to work whole, sorted, each once.
     pub pending: Vec<Pending>,
+    /// Whether the input's interface can deliver: it is there, up, and has a carrier.
+    pub hears: bool,
 }
 
 impl Demand {
@@ -45,6 +47,9 @@ pub enum Pending {
     /// The interface of the input or of an output is administratively down.
     #[error("interface {0} is down")]
     InterfaceDown(InterfaceName),
+    /// The interface of the input or of an output has no carrier.
+    #[error("interface {0} has no carrier: check its cable or its peer")]
+    NoCarrier(InterfaceName),
     /// The output's interface has no address that its datagrams could come from.
     #[error(
         "interface {interface} has no {} address to send to {output} from",
@@ -70,6 +75,20 @@ pub enum Pending {
         /// The output's destination.
         output: SocketAddr,
     },
+}
+
+impl Pending {
+    /// Whether nothing can pass by the interface until this ends.
+    pub fn blocks(&self) -> bool {
+        match self {
+            Self::InterfaceMissing(_)
+            | Self::UnreadableLink(_)
+            | Self::InterfaceDown(_)
+            | Self::NoCarrier(_)
+            | Self::NoAddress { .. } => true,
+            Self::Unanswered { .. } => false,
+        }
+    }
 }
 
 /// What a rule needs on the interfaces as they are.
@@ -126,6 +145,11 @@ impl Demand {
             link,
             class: RingClass::for_mtu(interface.mtu),
         }));
+        // The ring stays without a carrier: a link that flaps must not cost a socket.
+        self.hears = interface.carrier;
+        if !interface.carrier {
+            self.pending.push(Pending::NoCarrier(interface.name.clone()));
+        }
         let fate = if rule.exclusive { Fate::Ends } else { Fate::GoesOn };
         // Without an entry it goes on, too, unless one for any source says otherwise.
         if fate == Fate::Ends || input.source.is_some() {
@@ -147,23 +171,19 @@ impl Demand {
             match egress_of(output, interfaces) {
                 Ok(key) => {
                     self.resources.push(Resource::Egress(key));
-                    if is_down(interface, interfaces) {
-                        self.pending.push(Pending::InterfaceDown(interface.clone()));
-                    }
                     self.pending.extend(unanswered(output, interfaces));
                 }
                 Err(NoEgress::Interface) => {
                     self.pending.push(Pending::InterfaceMissing(interface.clone()));
                 }
                 // It takes its IPv6 addresses along when it goes down.
-                Err(NoEgress::Address) if is_down(interface, interfaces) => {
-                    self.pending.push(Pending::InterfaceDown(interface.clone()));
-                }
+                Err(NoEgress::Address) if is_down(interface, interfaces) => {}
                 Err(NoEgress::Address) => self.pending.push(Pending::NoAddress {
                     interface: interface.clone(),
                     output: output.endpoint.socket_address(),
                 }),
             }
+            self.pending.extend(blocked(interface, interfaces).map(|(lack, _)| lack));
         }
     }
 }
@@ -177,14 +197,16 @@ pub fn route(
 ) -> Option<Route> {
     let input = &declared.rule.input;
     let (interface, _) = ingress_of(input, interfaces).ok()?;
-    let via = |output: &Output| match egress_of(output, interfaces) {
-        // The kernel would refuse each copy, but with the words "no route".
-        Ok(_) | Err(NoEgress::Address) if is_down(&output.endpoint.interface, interfaces) => {
-            Via::Nothing(EgressError::InterfaceDown)
+    let via = |output: &Output| {
+        // The kernel would refuse each copy with the words "no route", or take it for nothing.
+        if let Some((_, error)) = blocked(&output.endpoint.interface, interfaces) {
+            return Via::Nothing(error);
         }
-        Ok(key) => egress(&key).map_or(Via::Nothing(EgressError::NoSocket), Via::Egress),
-        Err(NoEgress::Interface) => Via::Nothing(EgressError::NoInterface),
-        Err(NoEgress::Address) => Via::Nothing(EgressError::NoAddress),
+        match egress_of(output, interfaces) {
+            Ok(key) => egress(&key).map_or(Via::Nothing(EgressError::NoSocket), Via::Egress),
+            Err(NoEgress::Interface) => Via::Nothing(EgressError::NoInterface),
+            Err(NoEgress::Address) => Via::Nothing(EgressError::NoAddress),
+        }
     };
     let route_output = |(output, slot): (&Output, OutputSlot)| RouteOutput {
         slot,
@@ -220,6 +242,16 @@ fn ingress_of<'a>(
 
 fn is_down(name: &InterfaceName, interfaces: &Interfaces) -> bool {
     interfaces.named(name).is_some_and(|interface| !interface.up)
+}
+
+/// Why nothing leaves by an interface that is there, and how copies are counted meanwhile.
+fn blocked(name: &InterfaceName, interfaces: &Interfaces) -> Option<(Pending, EgressError)> {
+    let interface = interfaces.named(name)?;
+    if !interface.up {
+        return Some((Pending::InterfaceDown(name.clone()), EgressError::InterfaceDown));
+    }
+    let lack = (Pending::NoCarrier(name.clone()), EgressError::NoCarrier);
+    (!interface.carrier).then_some(lack)
 }
 
 fn unanswered(output: &Output, interfaces: &Interfaces) -> Option<Pending> {

@@ -91,7 +91,7 @@ mod tests {
                 source: None,
             })
         };
-        Demand { resources: groups.iter().map(membership).collect(), pending: Vec::new() }
+        Demand { resources: groups.iter().map(membership).collect(), ..Demand::default() }
     }
 
     #[test]

@@ -17,6 +17,7 @@ fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
         link: Some(LinkLayer::Ethernet),
         mtu: 1500,
         up: true,
+        carrier: true,
         controller: None,
         addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
     }
@@ -224,6 +225,22 @@ fn an_interface_that_is_down_keeps_all_but_its_ring() {
     assert_eq!(demand.pending, [Pending::InterfaceDown("in".parse().unwrap())]);
     let made = route(&declared(rule), &interfaces, ANY_EGRESS).unwrap();
     assert_eq!(vias(&made), [Via::Nothing(EgressError::InterfaceDown)]);
+}
+
+#[test]
+fn without_a_carrier_nothing_is_given_up_and_nothing_sent() {
+    let with = |carrier| {
+        let eth0 = Interface { carrier, ..interface(2, "eth0", &["10.0.0.1"]) };
+        [eth0].into_iter().collect::<Interfaces>()
+    };
+    let rule = rule("239.1.1.1:5000@eth0", &["239.2.2.2:6000@eth0"]);
+    let (found, whole) = (demand(&rule, &with(false)), demand(&rule, &with(true)));
+    assert_eq!(found.resources, whole.resources, "a flap costs no socket");
+    assert_eq!(found.pending, [Pending::NoCarrier("eth0".parse().unwrap())]);
+    assert!(!found.hears && whole.hears && whole.pending.is_empty());
+    let via = |interfaces| vias(&route(&declared(rule.clone()), &interfaces, ANY_EGRESS).unwrap());
+    assert_eq!(via(with(false)), [Via::Nothing(EgressError::NoCarrier)]);
+    assert_eq!(via(with(true)), [Via::Egress(EgressId(5))]);
 }
 
 #[test]

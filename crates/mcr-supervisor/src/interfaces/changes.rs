@@ -68,7 +68,14 @@ fn altered(old: &Interface, new: &Interface, were_down: &BTreeSet<IfIndex>) -> V
         changes.push(Change::new(EventKind::InterfaceDown, new, "is down"));
     }
     if (!old.up && new.up) || flapped {
-        changes.push(Change::new(EventKind::InterfaceUp, new, "is up"));
+        let state = if new.carrier { "is up" } else { "is up, and has no carrier" };
+        changes.push(Change::new(EventKind::InterfaceUp, new, state));
+    }
+    if old.up && new.up && old.carrier && !new.carrier {
+        changes.push(Change::new(EventKind::InterfaceCarrierLost, new, "has no carrier any more"));
+    }
+    if old.up && new.up && !old.carrier && new.carrier {
+        changes.push(Change::new(EventKind::InterfaceCarrierFound, new, "has a carrier"));
     }
     let rest = |i: &Interface| (i.mtu, i.addresses.clone(), i.controller, i.link);
     if rest(old) != rest(new) {
@@ -87,8 +94,12 @@ impl Change {
 
 /// `index 4, up, MTU 1500, addresses 10.0.0.1, fe80::1`.
 fn describe(interface: &Interface) -> String {
-    let Interface { index, mtu, up, controller, addresses, .. } = interface;
-    let state = if *up { "up" } else { "down" };
+    let Interface { index, mtu, up, carrier, controller, addresses, .. } = interface;
+    let state = match (up, carrier) {
+        (false, _) => "down",
+        (true, false) => "up, no carrier",
+        (true, true) => "up",
+    };
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let addresses = if addresses.is_empty() { "none".into() } else { addresses.join(", ") };
     let port = controller.map(|of| format!(", a port of interface {of}")).unwrap_or_default();
@@ -106,6 +117,7 @@ mod tests {
             link: None,
             mtu: 1500,
             up: true,
+            carrier: true,
             controller: None,
             addresses: vec!["10.0.0.1".parse().unwrap()],
         }
@@ -153,6 +165,22 @@ mod tests {
             ),
         ];
         assert_eq!(between(before, after, &[], &[]), expected);
+    }
+
+    #[test]
+    fn a_carrier_comes_and_goes() {
+        let without = || vec![Interface { carrier: false, ..interface(1, "a") }];
+        let with = || vec![interface(1, "a")];
+        let down = || vec![Interface { up: false, carrier: false, ..interface(1, "a") }];
+        let one = |before, after| between(before, after, &[], &[]);
+        let told = |kind, message: &str| vec![(kind, message.to_owned())];
+        let lost = told(EventKind::InterfaceCarrierLost, "interface a has no carrier any more");
+        assert_eq!(one(with(), without()), lost);
+        let found = told(EventKind::InterfaceCarrierFound, "interface a has a carrier");
+        assert_eq!(one(without(), with()), found);
+        let up = told(EventKind::InterfaceUp, "interface a is up, and has no carrier");
+        assert_eq!(one(down(), without()), up);
+        assert_eq!(one(with(), down()), told(EventKind::InterfaceDown, "interface a is down"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mcr_api::control::{WorkerState, WorkerStatus};
+use mcr_core::plan::Demand;
 use mcr_core::rule_set::DeclaredRule;
 
 use crate::limits;
@@ -28,9 +29,12 @@ impl Health {
         let idle = statuses.iter().filter_map(|status| lack_of_worker(status, settled));
         // Rules that clients add may wait for an interface to come; those of the file stand for
         // what the operator wants of this host.
-        let pending = state.configured.iter().filter(|id| !state.is_active(**id));
-        let pending = pending.filter_map(|id| state.rules.get(*id)).map(lack_of_rule);
-        let mut lacks = idle.chain(pending);
+        let configured = state.configured.iter().filter_map(|id| state.rules.get(*id));
+        let waiting = configured.filter_map(|declared| {
+            let is_active = state.is_active(declared.id);
+            lack_of_rule(declared, is_active, state.demands.get(&declared.id)?)
+        });
+        let mut lacks = idle.chain(waiting);
         Self {
             is_alive: workers.any_alive(),
             lacks: lacks.by_ref().take(limits::LACKS_TOLD).collect(),
@@ -89,10 +93,18 @@ pub(super) fn is_settled(status: &WorkerStatus, settled: u64) -> bool {
     status.in_sync || status.generation >= settled
 }
 
-fn lack_of_rule(declared: &DeclaredRule) -> String {
-    let name = declared.rule.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-    let input = &declared.rule.input;
-    format!("rule {}{name} is pending: {input}", declared.id)
+/// What keeps a rule from receiving, or an output of it from sending.
+fn lack_of_rule(declared: &DeclaredRule, is_active: bool, demand: &Demand) -> Option<String> {
+    let cause = demand.pending.iter().find(|pending| pending.blocks());
+    let state = match (is_active, cause) {
+        (true, None) => return None,
+        (true, Some(_)) => "has an output that cannot send",
+        (false, _) => "is pending",
+    };
+    let DeclaredRule { id, rule, .. } = declared;
+    let name = rule.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+    let cause = cause.map(|cause| format!("; {cause}")).unwrap_or_default();
+    Some(format!("rule {id}{name} {state}: {}{cause}", rule.input))
 }
 
 #[cfg(test)]

@@ -29,6 +29,10 @@ pub(crate) fn trials(suite: Suite) -> Suite {
     let suite = matrix(suite, "egress::no_address", &both, no_address);
     let suite = matrix(suite, "egress::no_interface", &both, no_interface);
     let suite = matrix(suite, "egress::interface_down", &both, interface_down);
+    let suite = Family::BOTH.into_iter().fold(suite, |suite, family| {
+        let variant = Variant { family, ..Variant::usual() };
+        suite.trial(format!("egress::no_carrier::{variant}"), move || no_carrier(variant))
+    });
     let suite = matrix(suite, "egress::no_route", &both, no_route);
     let suite = matrix(suite, "egress::dead_hosts", &both, dead_hosts);
     matrix(suite, "egress::denied", &[Variant::usual()], denied)
@@ -218,6 +222,24 @@ fn interface_down(variant: Variant) -> Result<()> {
         patient.recovers(Instant::now())?;
         link::wait_until_up(&relay.net.relay, "spare")?;
         link::wait_until_up(&relay.net.sinks[1], "far")?;
+        expect_spare_delivers(&mut patient, DATAGRAMS)
+    })
+}
+
+fn no_carrier(variant: Variant) -> Result<()> {
+    Relay::run(variant, |relay| {
+        make_spare(relay)?;
+        address_spare(relay)?;
+        let output = endpoint(spare_group(relay), "spare");
+        let (mut patient, _) = Patient::admit(relay, &[output])?;
+        patient.recovers(Instant::now())?;
+        link::set_down(&relay.net.sinks[1], "far")?;
+        patient.notices("the carrier is missed", Instant::now(), |problems| {
+            problems.len() == 1 && problems[0].contains("spare has no carrier")
+        })?;
+        expect_refused(&patient.round()?[0], "no_carrier", DATAGRAMS)?;
+        link::set_up(&relay.net.sinks[1], "far")?;
+        patient.recovers(Instant::now())?;
         expect_spare_delivers(&mut patient, DATAGRAMS)
     })
 }

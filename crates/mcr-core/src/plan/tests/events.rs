@@ -70,10 +70,10 @@ fn any_interface() -> impl Strategy<Value = Interface> {
     let mtu = prop::sample::select(vec![1500, 1600, 9000]);
     let addresses = prop::sample::subsequence(vec!["10.0.0.1", "fe80::1", "fd00::1"], 0..=3);
     let controller = prop::option::weighted(0.2, number());
-    let state = (link, mtu, any::<bool>(), controller, addresses);
-    state.prop_map(|(link, mtu, up, controller, addresses)| {
+    let state = (link, mtu, any::<bool>(), any::<bool>(), controller, addresses);
+    state.prop_map(|(link, mtu, up, carrier, controller, addresses)| {
         let plain = interface(0, "any", &addresses);
-        Interface { link, mtu, up, controller, ..plain }
+        Interface { link, mtu, up, carrier, controller, ..plain }
     })
 }
 
@@ -336,7 +336,7 @@ proptest! {
 
     #[test]
     fn a_rules_demand_is_sorted_and_single(rule in any_rule(), interfaces in any_interfaces()) {
-        let Demand { resources, pending } = demand(&rule, &interfaces);
+        let Demand { resources, pending, .. } = demand(&rule, &interfaces);
         prop_assert!(resources.windows(2).all(|pair| pair[0] < pair[1]));
         prop_assert!(pending.windows(2).all(|pair| pair[0] < pair[1]));
     }

@@ -5,14 +5,15 @@ use mcr_api::control::{Command, WorkerState, WorkerStatus, Workers};
 use mcr_lab::daemon::Daemon;
 use mcr_lab::harness::Suite;
 use mcr_lab::namespace::Namespace;
+use mcr_lab::sink::Sink;
 use mcr_lab::topology::RelayTopology;
-use mcr_lab::{link, wait};
+use mcr_lab::{identity, link, wait};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::scrape::Exporter;
 use super::{ADDRESS, EXPORTING, File};
-use crate::fixture::{Relay, SOON};
+use crate::fixture::{Relay, SOON, delivered};
 use crate::variant::Variant;
 
 /// Registers the trials.
@@ -21,6 +22,7 @@ pub(super) fn trials(suite: Suite) -> Suite {
         .trial("metrics::a_stopped_worker_is_not_ready", a_stopped_worker_is_not_ready)
         .trial("metrics::without_workers_there_is_no_health", without_workers)
         .trial("metrics::a_pending_configured_rule_is_not_ready", a_pending_rule)
+        .trial("metrics::without_a_carrier_it_is_not_ready", without_a_carrier)
 }
 
 /// Waits until a page answers so, and returns what it says then.
@@ -100,7 +102,8 @@ fn a_pending_rule() -> Result<()> {
     let mut daemon = Daemon::start(&namespace, &["--cores", "0", "--config", file.text()?])?;
     let exporter = Exporter::new(&namespace, ADDRESS)?;
     let lack = wait_for(&exporter, "/readyz", 503)?;
-    ensure!(lack == "rule 1 (video) is pending: 239.1.1.1:5000@late\n", "{lack}");
+    let late = "rule 1 (video) is pending: 239.1.1.1:5000@late; interface late does not exist\n";
+    ensure!(lack == late, "{lack}");
     ensure!(exporter.get("/healthz")?.status == 200, "it is alive all the same");
     exporter.scrape()?.expect("mcr_rule_active", &[("name", "video")], 0)?;
     link::veth_pair((&namespace, "late"), (&namespace, "peer"))?;
@@ -113,4 +116,45 @@ fn a_pending_rule() -> Result<()> {
     ensure!(exporter.get("/readyz")?.status == 200, "a client's rule may wait");
     ensure!(daemon.terminate()?.success(), "the daemon's end");
     Ok(())
+}
+
+/// A cable is pulled at the output of a configured rule, and another one at its input.
+fn without_a_carrier() -> Result<()> {
+    let file = File::new(&format!(
+        "[metrics]\nlisten = \"{ADDRESS}\"\n[[rule]]\nname = \"video\"\n\
+         input = \"239.1.1.1:5000@in0\"\noutputs = [\"239.2.2.1:6000@out0\"]\n"
+    ))?;
+    let net = RelayTopology::builder().build()?;
+    let arguments = ["--config", file.text()?];
+    Relay::run_on(Variant::usual(), net, &arguments, |relay| {
+        let exporter = super::exporter(relay)?;
+        let input = "239.1.1.1:5000".parse()?;
+        let output = "239.2.2.1:6000".parse()?;
+        let sink = Sink::multicast(&relay.net.sinks[0], "sink0", output)?;
+        delivered(sink, relay.send(input)?)?;
+        let before = rings(relay)?;
+        let ends = [(&relay.net.sinks[0], "sink0", "out0"), (&relay.net.source, "src0", "in0")];
+        for (namespace, far, near) in ends {
+            wait_for(&exporter, "/readyz", 200)?;
+            link::set_down(namespace, far)?;
+            let lack = wait_for(&exporter, "/readyz", 503)?;
+            let said = lack.contains("video") && lack.contains(&format!("{near} has no carrier"));
+            ensure!(said, "{lack}");
+            exporter.scrape()?.expect("mcr_rule_active", &[], u64::from(near == "out0"))?;
+            relay.daemon.wait_for_log(&format!("{near} has no carrier any more"), SOON)?;
+            link::set_up(namespace, far)?;
+            wait_for(&exporter, "/readyz", 200)?;
+            link::wait_until_up(&relay.net.relay, near)?;
+            link::wait_until_up(namespace, far)?;
+        }
+        ensure!(rings(relay)? >= before, "a ring was opened anew: its counters begin at 0");
+        let sink = Sink::multicast(&relay.net.sinks[0], "sink0", output)?;
+        delivered(sink, relay.send(input)?).map(drop)
+    })
+}
+
+/// Frames that the rings of `in0` have received since they were opened.
+fn rings(relay: &Relay) -> Result<u64> {
+    let rings = identity::stats(&relay.daemon)?.rings;
+    Ok(rings.iter().filter(|ring| ring.interface == "in0").map(|ring| ring.received).sum())
 }
