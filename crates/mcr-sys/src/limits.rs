@@ -1,5 +1,7 @@
 //! Every number of this crate that is a choice rather than a fact of the kernel's ABI.
 
+use std::time::Duration;
+
 /// Bytes in one block of a packet ring: a multiple of every page size in use (4, 16 and 64 KiB),
 /// and small enough (sixteen 4-KiB pages) for the kernel to find it contiguous.
 pub(crate) const RING_BLOCK_BYTES: u32 = 64 * 1024;
@@ -28,6 +30,10 @@ pub(crate) const MAX_INSTRUCTIONS: usize = libc::BPF_MAXINSNS as usize;
 /// Bytes for a frame longer than a slot: the longest IP packet, an Ethernet header and a VLAN tag
 /// before it, and the virtio header, rounded up to whole cache lines.
 pub(crate) const LONG_FRAME_BYTES: usize = (65_535_usize + 14 + 4 + 10).next_multiple_of(64);
+
+/// Bytes by which a long frame is matched with its slot: the longest usual headers (Ethernet, IPv6,
+/// UDP, RTP: 74) and the start of the payload.
+pub(crate) const COMPARED_BYTES: usize = 128;
 
 /// Such frames that a batch may hold: 2 MiB, which the nearest caches but one still hold, and some
 /// 2,000 datagrams of the usual size, as many as a batch of single frames has.
@@ -58,6 +64,10 @@ pub(crate) const ICMP_ERROR_BYTES: usize = 1280;
 /// IPv6 extension headers walked in a quoted packet before it is called unreadable: each kind that
 /// may precede UDP (RFC 8200 section 4.1) once, and destination options twice.
 pub(crate) const MAX_EXTENSION_HEADERS: usize = 5;
+
+/// How long a descriptor is left out of waits after an error that reading it does not clear: as
+/// long as a worker's tick, so that each costs ten wake-ups a second.
+pub(crate) const MUTED_FOR: Duration = Duration::from_millis(100);
 
 /// Sends that go to the kernel in one call: many enough for the call's own cost to vanish, few
 /// enough for their headers (88 bytes each) to stay in the nearest cache. A power of two, as

@@ -95,10 +95,14 @@ impl Poll {
         self.watches.unwatch(token);
     }
 
+    /// Leaves a descriptor out of waits, however much there is to read, until it is watched anew.
+    pub fn mute(&mut self, token: u32) {
+        self.watches.mute(token);
+    }
+
     /// Waits until a watched descriptor has something to read, or the time is over.
     pub fn wait(&mut self, timeout: Duration) {
-        self.system_calls += 1;
-        self.watches.wait(timeout);
+        self.system_calls += self.watches.wait(timeout);
     }
 
     /// Whether the last wait found that a watched descriptor has something to read.

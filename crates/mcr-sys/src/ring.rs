@@ -16,7 +16,7 @@ use crate::abi::VNET_HEADER_BYTES;
 use crate::limits;
 use crate::mapping::Mapping;
 use crate::packet::RingGeometry;
-use copies::{Copies, LongFrame, Look};
+use copies::{Beginning, Copies, LongFrame, Look};
 
 /// Offsets in `struct virtio_net_hdr`, which ends where the frame begins: `flags`, `gso_type`, and
 /// `gso_size` in host byte order.
@@ -140,23 +140,24 @@ impl RxRing {
         let received_ns = u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec);
         let vlan_tagged =
             status & libc::TP_STATUS_VLAN_VALID != 0 && header.tp_vlan_tci & VLAN_ID != 0;
-        if status & libc::TP_STATUS_COPY != 0 {
-            match self.copies.of_slot(slot, self.socket.as_fd()) {
-                Look::Here(long) => {
-                    let frame = self.long_frame(&long);
-                    return Some(RingFrame { received_ns, vlan_tagged, ..frame });
-                }
-                Look::NoRoom => return None,
-                // Its beginning, in the slot, is what there is.
-                Look::Missing => {}
-            }
-        }
-        let offset = self.memory.offset(slot) + first;
+        let (offset, behind) = (self.memory.offset(slot) + first, self.memory.bytes_mapped());
         let bytes = first - VNET_HEADER_BYTES..first + captured;
         // SAFETY: as above. The frame borrows the ring, so that `release`, which hands slots back,
         // cannot be called while it lives.
         let slot_bytes = unsafe { self.memory.bytes(slot, bytes) };
         let (before, bytes) = slot_bytes.split_at(VNET_HEADER_BYTES);
+        if status & libc::TP_STATUS_COPY != 0 {
+            let start = Beginning { bytes, original_len };
+            match self.copies.of_slot(slot, &start, self.socket.as_fd()) {
+                Look::Here(long) => {
+                    let frame = long_frame(&self.copies, behind, &long);
+                    return Some(RingFrame { received_ns, vlan_tagged, ..frame });
+                }
+                Look::NoRoom => return None,
+                // Its beginning, in the slot, is all there is.
+                Look::Missing => {}
+            }
+        }
         let tcp = status & TP_STATUS_GSO_TCP != 0;
         Some(RingFrame {
             bytes,
@@ -169,26 +170,8 @@ impl RxRing {
         })
     }
 
-    /// As far as it is not its slot that tells.
-    fn long_frame(&self, long: &LongFrame) -> RingFrame<'_> {
-        let (before, rest) = self.copies.memory().split_at(long.place.start);
-        let vnet_header = vnet_header(before);
-        RingFrame {
-            bytes: &rest[..long.place.len()],
-            offset: self.memory.bytes_mapped() + long.place.start,
-            original_len: long.original_len,
-            received_ns: 0,
-            checksum: match vnet_header[VNET_FLAGS] {
-                flags if flags & NEEDS_CHECKSUM != 0 => Checksum::NotFilledIn,
-                flags if flags & DATA_VALID != 0 => Checksum::Valid,
-                _ => Checksum::Unverified,
-            },
-            vlan_tagged: false,
-            coalescing: coalescing(vnet_header),
-        }
-    }
-
-    /// System calls made since this was last asked: one for each frame longer than its slot.
+    /// System calls made since this was last asked: one for each message read
+    /// for a frame longer than its slot.
     pub fn take_system_calls(&mut self) -> u64 {
         self.copies.take_system_calls()
     }
@@ -227,6 +210,25 @@ impl RxRing {
     /// The slot of the `n`th frame.
     fn slot(&self, n: usize) -> Option<usize> {
         (n < self.slots()).then(|| (self.oldest + n) % self.slots())
+    }
+}
+
+/// Unless the slot carries it. `ring_bytes` are those before the memory of long frames.
+fn long_frame<'r>(copies: &'r Copies, ring_bytes: usize, long: &LongFrame) -> RingFrame<'r> {
+    let (before, rest) = copies.memory().split_at(long.place.start);
+    let vnet_header = vnet_header(before);
+    RingFrame {
+        bytes: &rest[..long.place.len()],
+        offset: ring_bytes + long.place.start,
+        original_len: long.original_len,
+        received_ns: 0,
+        checksum: match vnet_header[VNET_FLAGS] {
+            flags if flags & NEEDS_CHECKSUM != 0 => Checksum::NotFilledIn,
+            flags if flags & DATA_VALID != 0 => Checksum::Valid,
+            _ => Checksum::Unverified,
+        },
+        vlan_tagged: false,
+        coalescing: coalescing(vnet_header),
     }
 }
 

@@ -222,6 +222,8 @@ impl Mechanism for Scripted {
 
     fn unwatch(&mut self, _: u32) {}
 
+    fn mute(&mut self, _: u32) {}
+
     fn wait(&mut self, _: Duration) {}
 
     fn fired(&self, _: u32) -> bool {

@@ -17,6 +17,7 @@ mod egress;
 pub mod faults;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod in_vain;
 mod ingress;
 mod limits;
 mod log;

@@ -43,6 +43,14 @@ pub(crate) const REALTIME_RUN: Duration = Duration::from_millis(2);
 /// kernel would take.
 pub(crate) const REALTIME_RUNS_TO_REST: u64 = 14;
 
+/// Wake-ups between two ticks, each for nothing, that are taken for an error: half of all that an
+/// idle worker may have in a second (50), in a tenth of it.
+pub(crate) const WAKE_UPS_IN_VAIN: u32 = 50 / 2;
+
+/// Ticks in a row with so many: a core that the host's machine took away for a moment while it
+/// wrote a frame wakes its reader in vain, too, but not for so long.
+pub(crate) const TICKS_IN_VAIN: u32 = 3;
+
 /// Routes that a commit checks in one turn of the loop for not being part of the new set: some
 /// hundred microseconds of work.
 pub(crate) const SWEEP_AT_ONCE: usize = 4_096;

@@ -32,6 +32,9 @@ pub(crate) trait Mechanism {
     /// Ends a watch, before its descriptor is closed.
     fn unwatch(&mut self, token: u32);
 
+    /// Leaves a descriptor out of waits until it is watched anew.
+    fn mute(&mut self, token: u32);
+
     /// Waits for any watched descriptor, or until the time is over.
     fn wait(&mut self, timeout: Duration);
 
@@ -72,6 +75,10 @@ macro_rules! mechanism {
 
             fn unwatch(&mut self, token: u32) {
                 Self::unwatch(self, token);
+            }
+
+            fn mute(&mut self, token: u32) {
+                Self::mute(self, token);
             }
 
             fn wait(&mut self, timeout: Duration) {

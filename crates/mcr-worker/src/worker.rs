@@ -8,6 +8,7 @@ use mcr_sys::process::monotonic_ns;
 
 use crate::commands::{Commands, Next};
 use crate::data_plane::DataPlane;
+use crate::in_vain::InVain;
 use crate::limits;
 use crate::log::Log;
 use crate::mechanism::Mechanism;
@@ -45,15 +46,23 @@ struct Clock {
     commands_at: u64,
     /// Until when to look for frames before waiting.
     poll_until: u64,
-    /// Since when the loop has been other than waiting or resting.
+    /// Since when the loop has worked without a rest, but for what waits have made up for.
     busy_since: u64,
     /// Up to when that has been counted.
     busy_counted: u64,
+    in_vain: InVain,
 }
 
 impl Clock {
     fn starting_at(now: u64) -> Self {
-        Self { tick_at: now, commands_at: now, poll_until: now, busy_since: now, busy_counted: now }
+        Self {
+            tick_at: now,
+            commands_at: now,
+            poll_until: now,
+            busy_since: now,
+            busy_counted: now,
+            in_vain: InVain::default(),
+        }
     }
 
     /// Busy time that has not been counted yet.
@@ -61,7 +70,15 @@ impl Clock {
         now - std::mem::replace(&mut self.busy_counted, now)
     }
 
-    fn back_to_work(&mut self, now: u64) {
+    /// A wait is a rest as long as it lasts. One that ended at once is none: after a thousand of
+    /// them in a row the kernel would stop a real-time worker all the same.
+    fn waited(&mut self, since: u64, now: u64) {
+        let made_up = (now - since) * (1 + limits::REALTIME_RUNS_TO_REST);
+        self.busy_since = now.min(self.busy_since + made_up);
+        self.busy_counted = now;
+    }
+
+    fn rested(&mut self, now: u64) {
         self.busy_since = now;
         self.busy_counted = now;
     }
@@ -80,7 +97,7 @@ impl<M: Mechanism> Worker<M> {
                 clock.tick_at = now + nanoseconds(limits::TICK);
                 // Not only before a wait: a loop that never waits is busy all the time.
                 self.plane.counters.core(CoreCounter::BusyNs, clock.take_busy(now));
-                self.tick();
+                self.tick(&mut clock);
             }
             let mut idle = !self.plane.turn(now, &mut self.mechanism, &self.log);
             if now >= clock.commands_at {
@@ -99,6 +116,7 @@ impl<M: Mechanism> Worker<M> {
                 }
             }
             if !idle {
+                clock.in_vain.something_came();
                 clock.poll_until = now + nanoseconds(self.busy_poll);
             } else if now < clock.poll_until {
                 std::hint::spin_loop();
@@ -121,9 +139,10 @@ impl<M: Mechanism> Worker<M> {
         self.plane.counters.core(CoreCounter::BusyNs, clock.take_busy(now));
         self.mechanism.wait(Duration::from_nanos(clock.tick_at.saturating_sub(now)));
         self.plane.counters.core(CoreCounter::WakeUps, 1);
-        clock.back_to_work(monotonic_ns());
+        clock.in_vain.woken();
+        clock.waited(now, monotonic_ns());
         if self.mechanism.fired(COMMANDS_TOKEN) {
-            clock.commands_at = clock.busy_since;
+            clock.commands_at = clock.busy_counted;
         }
     }
 
@@ -136,10 +155,26 @@ impl<M: Mechanism> Worker<M> {
         let busy = now - clock.busy_since;
         std::thread::sleep(Duration::from_nanos(busy / limits::REALTIME_RUNS_TO_REST));
         self.plane.counters.core(CoreCounter::SystemCalls, 1);
-        clock.back_to_work(monotonic_ns());
+        clock.rested(monotonic_ns());
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, clock: &mut Clock) {
+        if clock.in_vain.tick() {
+            self.mute_what_fired();
+        }
+        self.publish();
+    }
+
+    /// Its frames are still looked for at each turn.
+    fn mute_what_fired(&mut self) {
+        for ingress in &self.plane.ingresses {
+            if self.mechanism.fired(ingress.token) {
+                self.mechanism.mute(ingress.token);
+            }
+        }
+    }
+
+    fn publish(&self) {
         for ingress in &self.plane.ingresses {
             ingress.count_statistics(&self.plane.counters);
         }
@@ -154,7 +189,7 @@ impl<M: Mechanism> Worker<M> {
                 break;
             }
         }
-        self.tick();
+        self.publish();
     }
 }
 

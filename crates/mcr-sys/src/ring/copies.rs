@@ -32,6 +32,25 @@ pub(super) struct LongFrame {
     pub(super) original_len: u32,
 }
 
+/// The part of a frame that its slot holds.
+#[derive(Debug)]
+pub(super) struct Beginning<'s> {
+    /// From the link-layer header on.
+    pub(super) bytes: &'s [u8],
+    /// Length of the whole frame.
+    pub(super) original_len: u32,
+}
+
+impl Beginning<'_> {
+    /// Whether a message from the socket, of so many bytes before it was cut, is the whole frame.
+    fn is_of(&self, message: &[u8], bytes: usize) -> bool {
+        let compared = self.bytes.len().min(limits::COMPARED_BYTES);
+        let begins = |frame: &[u8]| frame.starts_with(&self.bytes[..compared]);
+        bytes == VNET_HEADER_BYTES + self.original_len as usize
+            && message.get(VNET_HEADER_BYTES..).is_some_and(begins)
+    }
+}
+
 /// What there is for a slot.
 #[derive(Debug)]
 pub(super) enum Look {
@@ -57,20 +76,31 @@ impl Copies {
         &self.memory
     }
 
-    /// The frame of a slot: the one read for it before, else the next one queued on the socket.
-    pub(super) fn of_slot(&mut self, slot: usize, socket: BorrowedFd<'_>) -> Look {
+    /// The frame of a slot: the one read for it before, else the next one queued on the socket that
+    /// begins as the slot does. The kernel queues in the order of slots, so a frame that begins
+    /// otherwise belongs to a slot that has gone already.
+    pub(super) fn of_slot(
+        &mut self,
+        slot: usize,
+        start: &Beginning<'_>,
+        socket: BorrowedFd<'_>,
+    ) -> Look {
         if let Some(held) = self.held.iter().find(|held| held.slot == slot) {
             return Look::Here(held.frame.clone());
         }
         if self.held.len() == limits::LONG_FRAMES {
             return Look::NoRoom;
         }
-        self.system_calls += 1;
         let first = self.next * limits::LONG_FRAME_BYTES;
         let room = &mut self.memory[first..first + limits::LONG_FRAME_BYTES];
-        let Some(received) = receive(socket, room).filter(|bytes| *bytes > VNET_HEADER_BYTES)
-        else {
-            return Look::Missing;
+        let received = loop {
+            self.system_calls += 1;
+            let Some(received) = receive(socket, room) else {
+                return Look::Missing;
+            };
+            if start.is_of(&room[..received.min(limits::LONG_FRAME_BYTES)], received) {
+                break received;
+            }
         };
         self.next = (self.next + 1) % limits::LONG_FRAMES;
         let end = first + received.min(limits::LONG_FRAME_BYTES);
@@ -93,6 +123,9 @@ impl Copies {
 }
 
 /// Bytes of the next message on the socket, however many of them there was room for.
+///
+/// The socket's error comes before its messages: an interface that goes down leaves `ENETDOWN`
+/// there, and the message is still to come.
 fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> Option<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
     loop {
@@ -101,8 +134,10 @@ fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> Option<usize> {
             unsafe { libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), flags) };
         match usize::try_from(received) {
             Ok(bytes) => return Some(bytes),
-            Err(_) if std::io::Error::last_os_error().raw_os_error() == Some(libc::EINTR) => {}
-            Err(_) => return None,
+            Err(_) => match std::io::Error::last_os_error().raw_os_error() {
+                Some(libc::EINTR | libc::ENETDOWN) => {}
+                _ => return None,
+            },
         }
     }
 }

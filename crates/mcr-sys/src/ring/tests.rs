@@ -4,6 +4,9 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use mcr_lab::frame::FrameBuilder;
+use mcr_lab::link;
+use mcr_lab::raw_sender::RawSender;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::*;
@@ -14,7 +17,7 @@ use crate::packet::PacketSocket;
 use crate::poll::Poll;
 use crate::send::{Errno, Outcome, SendRequest};
 use crate::sockaddr::KernelAddress;
-use crate::test_namespace::{ifindex, in_own_namespace, wait_until};
+use crate::test_namespace::{ifindex, in_own_namespace, wait_until, with_veth_pair};
 use crate::uring::Uring;
 
 const GEOMETRY: RingGeometry = RingGeometry { slot_bytes: 2048, slots: 32 };
@@ -27,8 +30,16 @@ fn ring() -> RxRing {
 }
 
 fn ring_of(geometry: RingGeometry) -> RxRing {
+    ring_at(geometry, "lo")
+}
+
+fn ring_on(ifname: &str) -> RxRing {
+    ring_at(GEOMETRY, ifname)
+}
+
+fn ring_at(geometry: RingGeometry, ifname: &str) -> RxRing {
     let socket = PacketSocket::open(geometry).unwrap();
-    socket.bind(ifindex("lo")).unwrap();
+    socket.bind(ifindex(ifname)).unwrap();
     let interval = Interval { first: 0x7f00_0001, last: 0x7f00_0001, ports: vec![INPUT_PORT] };
     let admission =
         Admission { link: LinkHeader::Ethernet, v4: vec![interval], v6: vec![], strangers: None };
@@ -144,6 +155,52 @@ fn a_long_frame_that_was_not_queued_is_shown_cut() {
         let cut = ring.frame(1).unwrap();
         assert_eq!(cut.original_len as usize, HEADERS + 5_000);
         assert!(cut.bytes.len() < 2048);
+    });
+}
+
+#[test]
+fn long_frames_keep_to_their_slots_when_the_link_goes_down_and_up() {
+    with_veth_pair(|namespace| {
+        let mut ring = ring_on("va");
+        let frame = |n: u8| {
+            let (from, to) = ("198.51.100.7:4000", "127.0.0.1:4000");
+            let frame = FrameBuilder::udp(from.parse().unwrap(), to.parse().unwrap());
+            frame.payload(&[n; 3_000]).build()
+        };
+        for end in ["va", "vb"] {
+            link::set_mtu(namespace, end, 9_000).unwrap();
+        }
+        let sender = RawSender::open(namespace, "vb").unwrap();
+        for round in 0..3 {
+            sender.send(&frame(3 * round)).unwrap();
+            wait_until("a frame", || ring.backlog() == 1);
+            link::flap(namespace, "va", 1).unwrap();
+            link::wait_until_up(namespace, "va").unwrap();
+            for n in [1, 2] {
+                sender.send(&frame(3 * round + n)).unwrap();
+            }
+            wait_until("all frames", || ring.backlog() == 3);
+            for n in 0..3 {
+                let long = ring.frame(n.into()).unwrap();
+                assert_eq!(long.bytes[HEADERS..], [3 * round + n; 3_000], "{n} of {round}");
+            }
+            ring.release(3);
+        }
+    });
+}
+
+#[test]
+fn a_long_frame_without_a_slot_is_passed_over() {
+    in_own_namespace(|| {
+        let mut ring = ring();
+        for n in 0..3 {
+            send_input(&[&[n; 3_000]]);
+        }
+        // As if the slot of the first had gone without its frame.
+        ring.release(1);
+        for n in [1, 2] {
+            assert_eq!(ring.frame(n - 1).unwrap().bytes[HEADERS..], [n as u8; 3_000]);
+        }
     });
 }
 

@@ -60,7 +60,10 @@ impl Calls {
         allow(libc::SYS_recvfrom, vec![rule([is(4, Len::Qword, 0)?])?]);
         let packet = is(1, Len::Dword, libc::SOL_PACKET as u64)?;
         let statistics = is(2, Len::Dword, PACKET_STATISTICS)?;
-        allow(libc::SYS_getsockopt, vec![rule([packet, statistics])?]);
+        // The error of a socket whose interface went down.
+        let socket = is(1, Len::Dword, libc::SOL_SOCKET as u64)?;
+        let error = is(2, Len::Dword, libc::SO_ERROR as u64)?;
+        allow(libc::SYS_getsockopt, vec![rule([packet, statistics])?, rule([socket, error])?]);
         // To and from the supervisor.
         allow(libc::SYS_recvmsg, vec![rule([descriptor(self.commands)?])?]);
         let written = [self.log, libc::STDERR_FILENO].map(|fd| rule([descriptor(fd)?]));

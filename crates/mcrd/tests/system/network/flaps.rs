@@ -3,20 +3,23 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mcr_api::control::WorkerState;
+use mcr_api::control::{Mechanism, WorkerState};
 use mcr_lab::generator::Generator;
-use mcr_lab::harness::Suite;
+use mcr_lab::harness::{Skip, Suite};
+use mcr_lab::sink::Sink;
 use mcr_lab::topology::RelayTopology;
 use mcr_lab::{identity, link, wait};
+use mcr_sys::process::realtime_scheduling_permitted;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::scene;
 use super::switch::NIC;
-use crate::fixture::{Relay, SOON, on_core, rule};
+use crate::fixture::{Relay, SOON, delivered, on_core, rule};
 use crate::variant::{Variant, endpoint, matrix};
 
 /// Registers the trials.
@@ -25,7 +28,16 @@ pub(crate) fn trials(mut suite: Suite) -> Suite {
     suite = matrix(suite, "network::a_thousand_flaps", &both, a_thousand_flaps);
     let usual = [Variant::usual()];
     suite = matrix(suite, "network::fifty_deletions", &usual, fifty_deletions);
-    matrix(suite, "network::a_flap_leaves_the_steering_in_order", &usual, steering_stays_in_order)
+    suite = matrix(
+        suite,
+        "network::a_flap_leaves_the_steering_in_order",
+        &usual,
+        steering_stays_in_order,
+    );
+    let one_worker = [Variant { workers: 1, io: Mechanism::Poll, ..Variant::usual() }];
+    let both = [usual, one_worker].concat();
+    suite = matrix(suite, "network::short_flaps_leave_workers_idle", &both, idle_after_flaps);
+    matrix(suite, "network::short_flaps_leave_realtime_workers_idle", &usual, idle_in_real_time)
 }
 
 fn a_thousand_flaps(variant: Variant) -> Result<()> {
@@ -101,6 +113,61 @@ fn steering_stays_in_order(variant: Variant) -> Result<()> {
     relay.settled(0)?;
     ensure!(relay.daemon.terminate()?.success(), "the daemon's end");
     Ok(())
+}
+
+fn idle_in_real_time(variant: Variant) -> Result<()> {
+    if let Err(error) = realtime_scheduling_permitted() {
+        return Err(Skip::Forbidden(error.to_string()).into());
+    }
+    idle_after(variant, &["--scheduling", "realtime"])
+}
+
+fn idle_after_flaps(variant: Variant) -> Result<()> {
+    idle_after(variant, &[])
+}
+
+/// Each flap leaves an error on every packet socket of the interface. Workers that wait go on
+/// waiting, and frames longer than a slot find their own slots.
+fn idle_after(variant: Variant, arguments: &[&str]) -> Result<()> {
+    let net = RelayTopology::builder().build()?;
+    Relay::run_on(variant, net, arguments, |relay| {
+        let family = variant.family;
+        let (input, output) = (family.group(1), family.output_group(1));
+        let output = SocketAddr::new(output, 6000);
+        let input = *relay.inputs(input).first().context("a worker has a share")?;
+        relay.add_active(&rule(input, "in0", &[endpoint(output, "out0")]))?;
+        for times in [1, 5] {
+            for _ in 0..times {
+                link::flap(&relay.net.relay, "in0", 1)?;
+            }
+            link::wait_until_up(&relay.net.source, "src0")?;
+            link::wait_until_up(&relay.net.relay, "in0")?;
+            super_frames_arrive(relay, input, output)?;
+            let idle = || Ok(wake_ups_a_second(relay)? < IDLE_WAKE_UPS);
+            wait::until("the workers are idle", SOON, idle)?;
+        }
+        Ok(())
+    })
+}
+
+/// Wake-ups that an idle worker may have in a second.
+const IDLE_WAKE_UPS: f64 = 50.0;
+
+/// For each worker, over half a second.
+fn wake_ups_a_second(relay: &Relay) -> Result<f64> {
+    let count = || Ok::<_, anyhow::Error>(identity::stats(&relay.daemon)?.totals.wake_ups);
+    let (begun, before) = (Instant::now(), count()?);
+    thread::sleep(Duration::from_millis(500));
+    let woken = (count()? - before) as f64 / begun.elapsed().as_secs_f64();
+    println!("{woken:.0} wake-ups a second");
+    Ok(woken / relay.cores.len() as f64)
+}
+
+fn super_frames_arrive(relay: &Relay, input: SocketAddr, output: SocketAddr) -> Result<()> {
+    let sink = Sink::multicast(&relay.net.sinks[0], "sink0", output)?;
+    let runs = || relay.generator().payload_bytes(1_000).count(500).segments_per_send(10);
+    let sent = relay.send_by(runs, input)?;
+    delivered(sink, sent).map(drop)
 }
 
 /// So many that by hash, too, each worker has a share.
