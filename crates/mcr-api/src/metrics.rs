@@ -158,6 +158,8 @@ metrics! {
         "Commands that could not be understood or done.";
     WorkerLogRecordsDropped = Counter "mcr_worker_log_records_dropped" "" WORKER,
         "Log records lost because the pipe to the supervisor was full.";
+    WorkerStuckRings = Counter "mcr_worker_stuck_rings" "" WORKER,
+        "Rings found to take nothing any more; each was made anew.";
 
     RingSlots = Gauge "mcr_ring_slots" "slots" RING, "Slots of the receive ring.";
     RingSlotBytes = Gauge "mcr_ring_slot_bytes" "bytes" RING, "Bytes of a slot.";

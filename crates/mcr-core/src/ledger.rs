@@ -19,7 +19,7 @@ use crate::verdict::{DropReason, EgressError, counted};
 
 /// Changes with every change of this layout: a worker never writes one that its supervisor reads
 /// otherwise.
-pub const VERSION: u64 = 7;
+pub const VERSION: u64 = 8;
 
 counted! {
     /// What a worker says of itself.
@@ -56,6 +56,7 @@ counted! {
         Commands = "commands", "Commands carried out.";
         CommandsRefused = "commands_refused", "Commands that could not be understood or done.";
         LogRecordsDropped = "log_records_dropped", "Log records lost because the pipe was full.";
+        StuckRings = "stuck_rings", "Rings found to take nothing any more; each is made anew.";
     }
 }
 
@@ -70,6 +71,7 @@ counted! {
         Received = "received", "Frames that passed the socket's filter, dropped ones included.";
         KernelDrops = "kernel_drops", "Of these, those that the kernel dropped for want of a slot.";
         FramesRead = "frames_read", "Frames read from the ring.";
+        Stuck = "stuck", "1 where it takes nothing any more, until it is made anew.";
     }
 }
 

@@ -63,18 +63,22 @@ pub struct Incidents {
     pub gone: BTreeSet<IfIndex>,
     /// These went down and up, and their rings are not in the order of the workers any more.
     pub disordered: BTreeSet<IfIndex>,
+    /// A ring of these takes nothing any more.
+    pub stuck: BTreeSet<IfIndex>,
 }
 
 /// What is held in the books alone after incidents: to be released before anything else, so that
 /// the next [`plan`] finds it missing.
 pub fn lost(incidents: &Incidents, held: &BTreeSet<Resource>) -> Vec<Action> {
-    let Incidents { gone, disordered } = incidents;
-    if gone.is_empty() && disordered.is_empty() {
+    let Incidents { gone, disordered, stuck } = incidents;
+    if gone.is_empty() && disordered.is_empty() && stuck.is_empty() {
         return Vec::new();
     }
     let is_lost = |resource: &Resource| {
         let ended = resource.ends_with().is_some_and(|ifindex| gone.contains(&ifindex));
-        let ring = |key: &IngressKey| disordered.contains(&key.ifindex);
+        let ring = |IngressKey { ifindex, .. }: &IngressKey| {
+            disordered.contains(ifindex) || stuck.contains(ifindex)
+        };
         ended || matches!(resource, Resource::Ingress(key) if ring(key))
     };
     let lost = held.iter().filter(|resource| is_lost(resource));

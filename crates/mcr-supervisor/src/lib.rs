@@ -33,6 +33,7 @@ mod settings;
 mod start;
 mod state;
 mod stats;
+mod stuck;
 mod supervisor;
 mod traces;
 mod unreachable;

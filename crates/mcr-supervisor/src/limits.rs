@@ -6,6 +6,14 @@ use std::time::Duration;
 /// four times within the second in which a fault must be noticed.
 pub(crate) const TICK: Duration = Duration::from_millis(1000 / 4);
 
+/// How often workers are asked for rings that take nothing any more. A worker finds one within 110
+/// ms, and another is to be there within 250 ms.
+pub(crate) const RING_LOOK: Duration = Duration::from_millis(50);
+
+/// From one time that an interface's rings are made anew to the next. Each costs what the others of
+/// the set hold, and a worker that lies could ask for it without end.
+pub(crate) const RING_PAUSE: Duration = Duration::from_millis(1000 / 2);
+
 /// A loop that could have turned for longer than this, and did not, is a stall: with the tick that
 /// notices it, a second in all.
 pub(crate) const HEARTBEAT_STALL: Duration = Duration::from_millis(1000 - 1000 / 4);

@@ -92,7 +92,8 @@ impl State {
             info!(target: INTERFACES, interface = %name, "{message}");
         }
         self.tell_changes(&interfaces, Between { gone: &gone, were_down: &were_down });
-        let lost = plan::lost(&Incidents { gone, disordered }, &self.held);
+        let incidents = Incidents { gone, disordered, ..Incidents::default() };
+        let lost = plan::lost(&incidents, &self.held);
         let changed = differing(&self.interfaces, &interfaces);
         if changed.is_empty() && lost.is_empty() {
             return;
@@ -109,6 +110,30 @@ impl State {
         }
         let plan = plan::plan(&self.desired, &self.held);
         self.carry_out(plan, &rules, workers);
+    }
+
+    /// Gives up the rings of interfaces where one takes nothing any more, and opens others.
+    pub(crate) fn heal_rings(&mut self, workers: &mut Workers) {
+        let due = self.stuck_rings.take_due(workers, &self.holdings.ingresses);
+        if due.is_empty() {
+            return;
+        }
+        for (worker, ring) in &due {
+            let name = &ring.key.interface;
+            let message = format_args!(
+                "interface {name}: the ring of worker {worker} took nothing any more: made anew"
+            );
+            self.news.tell(EventKind::RingStuck, news::interface(name), message);
+        }
+        let stuck = due.into_iter().map(|(_, ring)| ring.key.ifindex).collect();
+        let incidents = Incidents { stuck, ..Incidents::default() };
+        let before = self.held.clone();
+        for action in plan::lost(&incidents, &before) {
+            self.act(action, workers);
+        }
+        let given_up = before.difference(&self.held).cloned().collect();
+        let plan = plan::plan_for(&given_up, &self.desired, &self.held);
+        self.carry_out(plan, &BTreeSet::new(), workers);
     }
 
     /// Tells what has become of the interfaces that rules name.

@@ -17,6 +17,7 @@ use crate::resources::devices::Devices;
 use crate::resources::exclusion::Exclusions;
 use crate::resources::problems::Problems;
 use crate::stats::retained::Retained;
+use crate::stuck::StuckRings;
 use crate::unreachable::UnreachableCounts;
 
 /// The state; [`crate::reconcile`] changes it.
@@ -42,6 +43,7 @@ pub(crate) struct State {
     pub(crate) retained: Retained,
     pub(crate) unreachable: UnreachableCounts,
     pub(crate) conditions: Conditions,
+    pub(crate) stuck_rings: StuckRings,
     pub(crate) news: News,
 }
 
@@ -68,6 +70,7 @@ impl State {
             retained: Retained::default(),
             unreachable: UnreachableCounts::default(),
             conditions: Conditions::default(),
+            stuck_rings: StuckRings::default(),
             news,
         }
     }

@@ -112,6 +112,8 @@ impl Supervisor {
     pub(crate) async fn run(&mut self) {
         let mut tick = interval(limits::TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ring_look = interval(limits::RING_LOOK);
+        ring_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sample = interval(limits::SAMPLE_INTERVAL);
         sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -120,6 +122,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 _ = tick.tick() => self.tick(),
+                _ = ring_look.tick() => self.state.heal_rings(&mut self.workers),
                 _ = sample.tick() => self.sampler.begin_round(),
                 () = sleep(limits::STARTING_CHECK), if self.workers.any_starting() => {
                     self.promote();

@@ -46,6 +46,8 @@ pub mod sockaddr;
 #[cfg(test)]
 mod test_namespace;
 #[cfg(feature = "lab")]
+pub mod tun;
+#[cfg(feature = "lab")]
 pub mod tx_ring;
 pub mod udp;
 pub mod uring;

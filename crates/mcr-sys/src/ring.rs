@@ -203,6 +203,12 @@ impl RxRing {
         held
     }
 
+    /// Whether no slot holds a frame. It looks at each, since one that is still being written hides
+    /// those behind it from [`RxRing::backlog`].
+    pub fn is_empty(&self) -> bool {
+        (0..self.slots()).all(|slot| !self.is_readers(slot))
+    }
+
     fn is_readers(&self, slot: usize) -> bool {
         self.memory.status(slot).load(Ordering::Relaxed) & libc::TP_STATUS_USER != 0
     }

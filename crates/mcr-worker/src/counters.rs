@@ -37,6 +37,12 @@ impl Counters {
         self.add(ledger::core(counter), n);
     }
 
+    /// Counts a ring that was found stuck, after the ring's own record says so.
+    pub(crate) fn ring_stuck(&self) {
+        let word = &self.0[ledger::core(CoreCounter::StuckRings)];
+        word.store(word.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
     pub(crate) fn dropped(&self, reason: DropReason, n: u64) {
         self.add(ledger::dropped(reason), n);
     }

@@ -7,10 +7,11 @@ use mcr_core::forward::{ChecksumStatus, Coalescing, Frame};
 use mcr_core::ids::{IfIndex, IngressId};
 use mcr_core::interfaces::LinkLayer;
 use mcr_core::ledger::{Record, RingCounter};
-use mcr_sys::packet::take_statistics;
+use mcr_sys::packet::{PacketStatistics, take_statistics};
 use mcr_sys::ring::{self, Checksum, RingFrame, RxRing};
 
 use crate::counters::Counters;
+use crate::flow::{Finding, Flow};
 use crate::limits;
 
 /// One ingress interface's ring.
@@ -27,6 +28,7 @@ pub(crate) struct Ingress {
     /// Whether the operator has been told of super-frames.
     pub(crate) told_coalesced: bool,
     high_water: usize,
+    flow: Flow,
 }
 
 impl Ingress {
@@ -41,6 +43,7 @@ impl Ingress {
             token: 1 + place as u32,
             told_coalesced: false,
             high_water: 0,
+            flow: Flow::default(),
         }
     }
 
@@ -51,6 +54,7 @@ impl Ingress {
 
     /// Counts a batch: so many frames read, so many slots in use before it was read.
     pub(crate) fn count_batch(&mut self, frames: usize, in_use: usize, counters: &Counters) {
+        self.flow.read(frames);
         counters.add(self.record.of_ring(RingCounter::FramesRead), frames as u64);
         counters.set(self.record.of_ring(RingCounter::InUse), in_use as u64);
         if in_use > self.high_water {
@@ -72,13 +76,36 @@ impl Ingress {
         counters.add(self.record.of_ring(RingCounter::KernelDrops), unread);
     }
 
-    /// Takes over what the kernel counted since the last time.
-    pub(crate) fn count_statistics(&self, counters: &Counters) {
-        // The only error is that of a closed socket, and this one is open.
-        if let Ok(statistics) = take_statistics(self.ring.as_fd()) {
-            counters.add(self.record.of_ring(RingCounter::Received), statistics.received);
-            counters.add(self.record.of_ring(RingCounter::KernelDrops), statistics.dropped);
+    /// Takes over what the kernel counted since the last time, and holds it against what was read.
+    pub(crate) fn look(&mut self, counters: &Counters) -> Finding {
+        let counted = self.count_statistics(counters);
+        let finding = self.flow.look(counted, || self.ring.is_empty());
+        if finding == Finding::Stuck {
+            self.tell_stuck(counters);
         }
+        finding
+    }
+
+    /// It says for ever that it has something to read, and has nothing.
+    pub(crate) fn condemn(&mut self, counters: &Counters) {
+        if self.flow.condemn() {
+            self.tell_stuck(counters);
+        }
+    }
+
+    /// The supervisor then makes the ring anew.
+    fn tell_stuck(&self, counters: &Counters) {
+        counters.set(self.record.of_ring(RingCounter::Stuck), 1);
+        // Last, with release order: whoever sees it finds the ring.
+        counters.ring_stuck();
+    }
+
+    fn count_statistics(&self, counters: &Counters) -> PacketStatistics {
+        // The only error is that of a closed socket, and this one is open.
+        let counted = take_statistics(self.ring.as_fd()).unwrap_or_default();
+        counters.add(self.record.of_ring(RingCounter::Received), counted.received);
+        counters.add(self.record.of_ring(RingCounter::KernelDrops), counted.dropped);
+        counted
     }
 }
 

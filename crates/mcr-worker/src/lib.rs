@@ -15,6 +15,7 @@ mod data_plane;
 mod egress;
 #[cfg(feature = "faults")]
 pub mod faults;
+mod flow;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod in_vain;

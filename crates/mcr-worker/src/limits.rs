@@ -43,6 +43,14 @@ pub(crate) const REALTIME_RUN: Duration = Duration::from_millis(2);
 /// kernel would take.
 pub(crate) const REALTIME_RUNS_TO_REST: u64 = 14;
 
+/// When a ring whose frames were dropped is looked at again: the first frame that a stuck ring
+/// refuses tells nothing yet, and at a hundred frames a second another one comes in that time.
+pub(crate) const DOUBTFUL_LOOK: Duration = Duration::from_millis(1000 / 100);
+
+/// Ticks for which frames may be counted in and show in no slot: the host's machine may have taken
+/// the core away that writes one.
+pub(crate) const LOOKS_OWED: u32 = 3;
+
 /// Wake-ups between two ticks, each for nothing, that are taken for an error: half of all that an
 /// idle worker may have in a second (50), in a tenth of it.
 pub(crate) const WAKE_UPS_IN_VAIN: u32 = 50 / 2;

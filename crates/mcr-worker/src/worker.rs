@@ -3,14 +3,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use mcr_api::log::{Area, Level};
+use mcr_core::endpoint::InterfaceName;
 use mcr_core::ledger::{CoreCounter, Header};
 use mcr_sys::process::monotonic_ns;
 
 use crate::commands::{Commands, Next};
 use crate::data_plane::DataPlane;
+use crate::flow::Finding;
 use crate::in_vain::InVain;
 use crate::limits;
-use crate::log::Log;
+use crate::log::{About, Log};
 use crate::mechanism::Mechanism;
 
 /// The name of the command socket's watch; rings have those from 1 on.
@@ -162,22 +165,39 @@ impl<M: Mechanism> Worker<M> {
         if clock.in_vain.tick() {
             self.mute_what_fired();
         }
-        self.publish();
+        if self.look_at_rings() {
+            clock.tick_at = monotonic_ns() + nanoseconds(limits::DOUBTFUL_LOOK);
+        }
+        self.count_lost_records();
+    }
+
+    /// Says whether one is to be looked at again soon.
+    fn look_at_rings(&mut self) -> bool {
+        let mut doubtful = false;
+        let DataPlane { ingresses, counters, .. } = &mut self.plane;
+        for ingress in ingresses {
+            match ingress.look(counters) {
+                Finding::Well => {}
+                Finding::Doubtful => doubtful = true,
+                Finding::Stuck => tell_stuck(&ingress.interface, &self.log),
+            }
+        }
+        doubtful
     }
 
     /// Its frames are still looked for at each turn.
     fn mute_what_fired(&mut self) {
-        for ingress in &self.plane.ingresses {
+        let DataPlane { ingresses, counters, .. } = &mut self.plane;
+        for ingress in ingresses {
             if self.mechanism.fired(ingress.token) {
                 self.mechanism.mute(ingress.token);
+                ingress.condemn(counters);
+                tell_stuck(&ingress.interface, &self.log);
             }
         }
     }
 
-    fn publish(&self) {
-        for ingress in &self.plane.ingresses {
-            ingress.count_statistics(&self.plane.counters);
-        }
+    fn count_lost_records(&self) {
         let dropped = self.log.take_dropped();
         self.plane.counters.core(CoreCounter::LogRecordsDropped, dropped);
     }
@@ -189,8 +209,21 @@ impl<M: Mechanism> Worker<M> {
                 break;
             }
         }
-        self.publish();
+        self.look_at_rings();
+        self.count_lost_records();
     }
+}
+
+fn tell_stuck(interface: &InterfaceName, log: &Log) {
+    let message = || {
+        format!(
+            "{interface}: its ring takes nothing any more and is made anew; a frame came whose \
+             segments Linux cannot describe (UFO, or before Linux 6.2 any UDP super-frame): switch \
+             merging off, ethtool -K {interface} gro off lro off, and for a sender on this host \
+             ethtool -K PEER tx-udp-segmentation off"
+        )
+    };
+    log.write(Level::Warn, Area::Ingress, About::Interface(interface), message);
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

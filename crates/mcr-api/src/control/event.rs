@@ -99,6 +99,7 @@ kinds! {
     InterfaceCarrierLost = "An interface has no carrier any more.";
     InterfaceCarrierFound = "An interface has a carrier again.";
     InterfaceChanged = "An interface's addresses, MTU or controller are other ones.";
+    RingStuck = "An ingress ring took nothing any more: the interface's rings are made anew.";
     ConfigurationReloaded = "The configuration file was read again and carried out.";
     ConfigurationRefused = "The configuration file was read again and refused.";
     Missed = "This reader was too slow or came too late for some events.";

@@ -75,6 +75,9 @@ pub struct CoreStats {
     pub commands_refused: u64,
     /// Log records lost because the pipe was full.
     pub log_records_dropped: u64,
+    /// Rings found to take nothing any more; each was made anew.
+    #[serde(default)]
+    pub stuck_rings: u64,
 }
 
 impl CoreStats {
@@ -99,6 +102,7 @@ impl CoreStats {
             (&mut self.commands, other.commands),
             (&mut self.commands_refused, other.commands_refused),
             (&mut self.log_records_dropped, other.log_records_dropped),
+            (&mut self.stuck_rings, other.stuck_rings),
         ];
         for (sum, count) in counters {
             add(sum, count);

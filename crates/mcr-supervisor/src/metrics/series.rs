@@ -65,6 +65,7 @@ pub(super) const WORKER: &[Series<WorkerRow>] = &[
     (Metric::WorkerCommands, |w| count(w.counters.commands)),
     (Metric::WorkerCommandsRefused, |w| count(w.counters.commands_refused)),
     (Metric::WorkerLogRecordsDropped, |w| count(w.counters.log_records_dropped)),
+    (Metric::WorkerStuckRings, |w| count(w.counters.stuck_rings)),
 ];
 
 /// A metric and its numbers by reason.

@@ -139,6 +139,7 @@ pub(crate) fn core_stats(ledger: &LedgerReader) -> CoreStats {
         commands: count(CoreCounter::Commands),
         commands_refused: count(CoreCounter::CommandsRefused),
         log_records_dropped: count(CoreCounter::LogRecordsDropped),
+        stuck_rings: count(CoreCounter::StuckRings),
     }
 }
 

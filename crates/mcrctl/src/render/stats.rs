@@ -146,6 +146,7 @@ fn rings(rings: &[RingStats]) -> Option<String> {
         ("PER S", Right),
         ("DROPPED", Right),
         ("PER S", Right),
+        ("READ", Right),
     ]);
     for ring in rings {
         shown.add_row([
@@ -160,6 +161,7 @@ fn rings(rings: &[RingStats]) -> Option<String> {
             rate(ring.received_per_s),
             ring.kernel_drops.to_string(),
             rate(ring.kernel_drops_per_s),
+            ring.frames_read.to_string(),
         ]);
     }
     (!shown.is_empty()).then(|| table::text(&shown))

@@ -6,6 +6,7 @@ mod offloads;
 mod own;
 mod sizes;
 mod super_frames;
+mod undescribed;
 
 use std::net::SocketAddr;
 
@@ -20,6 +21,7 @@ pub(crate) fn trials(mut suite: Suite) -> Suite {
     suite = sizes::trials(suite);
     suite = offloads::trials(suite);
     suite = super_frames::trials(suite);
+    suite = undescribed::trials(suite);
     own::trials(suite)
 }
 

@@ -61,7 +61,8 @@ fn number() -> impl Strategy<Value = IfIndex> {
 /// What befell interfaces of any number: nothing, mostly.
 fn any_incidents() -> impl Strategy<Value = Incidents> {
     let some = || prop::collection::btree_set(number(), 0..3);
-    (some(), some()).prop_map(|(gone, disordered)| Incidents { gone, disordered })
+    let incidents = |(gone, disordered, stuck)| Incidents { gone, disordered, stuck };
+    (some(), some(), some()).prop_map(incidents)
 }
 
 /// Any state of one interface but its name and number.
@@ -142,10 +143,10 @@ impl Host {
     }
 
     fn observe(&mut self, interfaces: Interfaces, incidents: &Incidents) {
-        let Incidents { gone, disordered } = incidents;
+        let Incidents { gone, disordered, stuck } = incidents;
         self.kernel.retain(|resource| match resource {
             Resource::Ingress(key) => {
-                !gone.contains(&key.ifindex) && !disordered.contains(&key.ifindex)
+                ![gone, disordered, stuck].iter().any(|lost| lost.contains(&key.ifindex))
             }
             Resource::Membership(membership) => !gone.contains(&membership.ifindex),
             Resource::Exclusion(entry) => !gone.contains(&entry.ifindex),
@@ -311,7 +312,9 @@ proptest! {
             let ifindex = resource.ends_with().unwrap();
             let ring = matches!(resource, Resource::Ingress(_));
             let befell = incidents.gone.contains(&ifindex)
-                || ring && incidents.disordered.contains(&ifindex);
+                || ring && [&incidents.disordered, &incidents.stuck]
+                    .iter()
+                    .any(|lost| lost.contains(&ifindex));
             prop_assert!(befell, "{resource:?} was given up for nothing");
         }
         prop_assert!(lost(&incidents, &held).is_empty());

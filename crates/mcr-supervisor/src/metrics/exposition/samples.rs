@@ -51,6 +51,7 @@ fn worker(worker: u32, heartbeat_age_ms: Option<u64>) -> WorkerRow {
         commands: counted(115),
         commands_refused: counted(116),
         log_records_dropped: counted(117),
+        stuck_rings: counted(118),
     };
     WorkerRow {
         worker,
