@@ -17,9 +17,7 @@ use crate::ids::IfIndex;
 
 pub use demand::{Demand, Pending, demand, route};
 pub use desired::Desired;
-pub use resource::{
-    EgressKey, Exclusion, Fate, IngressKey, Membership, Reservation, Resource, RingClass,
-};
+pub use resource::{EgressKey, Exclusion, Fate, IngressKey, Membership, Resource, RingClass};
 
 /// One step towards what is desired.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +126,7 @@ enum Phase {
     /// Before the groups are joined, so that their first datagrams find a ring.
     OpenIngress,
     /// Before other memberships of the same group are left, so that the group stays joined and no
-    /// router or switch prunes it. Reservations alike: the kernel answers no datagram between.
+    /// router or switch prunes it.
     Join,
     /// When whatever takes its place has joined.
     Leave,
@@ -146,8 +144,8 @@ impl Phase {
             (Resource::Egress(_), false) => Self::CloseEgress,
             (Resource::Ingress(_), true) => Self::OpenIngress,
             (Resource::Ingress(_), false) => Self::CloseIngress,
-            (Resource::Membership(_) | Resource::Reservation(_), true) => Self::Join,
-            (Resource::Membership(_) | Resource::Reservation(_), false) => Self::Leave,
+            (Resource::Membership(_), true) => Self::Join,
+            (Resource::Membership(_), false) => Self::Leave,
             (Resource::Exclusion(_), true) => Self::Exclude,
             (Resource::Exclusion(_), false) => Self::Include,
         }

@@ -19,7 +19,6 @@ use mcr_sys::icmp::UnreachableReports;
 use mcr_sys::packet::{self, PacketSocket, RingGeometry};
 use mcr_sys::privileges::{self, Capability, in_force};
 use mcr_sys::process;
-use mcr_sys::reservation::PortReservation;
 use mcr_sys::sockaddr::Family;
 use mcr_sys::udp::{EgressOptions, EgressSocket};
 use nix::unistd::{Gid, Uid};
@@ -33,7 +32,7 @@ const RAW: &[Capability] = &[Capability::CAP_NET_RAW];
 const INGRESS: &[Capability] = &[Capability::CAP_NET_RAW, Capability::CAP_NET_ADMIN];
 /// Send buffers beyond `net.core.wmem_max`; source ports below 1024.
 const EGRESS: &[Capability] = &[Capability::CAP_NET_ADMIN, Capability::CAP_NET_BIND_SERVICE];
-/// Ports below 1024: of unicast inputs, and of the metrics.
+/// Ports below 1024: of the metrics.
 const LOW_PORT: &[Capability] = &[Capability::CAP_NET_BIND_SERVICE];
 /// Programs at the ingress, for exclusive rules.
 const EXCLUSION: &[Capability] = &[Capability::CAP_BPF, Capability::CAP_NET_ADMIN];
@@ -102,10 +101,6 @@ pub(crate) fn unreachable_reports(family: Family) -> Result<UnreachableReports, 
 
 pub(crate) fn egress_socket(options: &EgressOptions) -> Result<EgressSocket, SetupError> {
     in_force(EGRESS, || EgressSocket::open(options))
-}
-
-pub(crate) fn port_reservation(ifname: &str, address: SocketAddr) -> io::Result<PortReservation> {
-    in_force(LOW_PORT, || PortReservation::hold(ifname, address))
 }
 
 pub(crate) fn metrics_listener(address: SocketAddr) -> io::Result<TcpListener> {

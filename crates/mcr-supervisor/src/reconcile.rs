@@ -285,10 +285,6 @@ impl State {
         }
         let change = match resource {
             Resource::Membership(membership) => return self.addresses.join(membership),
-            Resource::Reservation(reservation) => {
-                self.addresses.reserve(reservation);
-                return Ok(());
-            }
             Resource::Ingress(key) => {
                 let interface = self.interfaces.named(&key.interface);
                 let mtu = interface.map_or(0, |interface| interface.mtu);
@@ -310,7 +306,6 @@ impl State {
     fn release(&mut self, resource: &Resource, workers: &mut Workers) {
         let change = match resource {
             Resource::Membership(membership) => return self.addresses.leave(membership),
-            Resource::Reservation(reservation) => return self.addresses.free(reservation),
             Resource::Ingress(key) => self.holdings.close_ingress(key).map(|(change, ring)| {
                 let generation = self.holdings.generation();
                 let ledgers = workers.ledgers();

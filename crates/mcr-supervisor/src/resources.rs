@@ -7,19 +7,12 @@ pub(crate) mod exclusion;
 pub(crate) mod ingress;
 pub(crate) mod problems;
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-
 use mcr_core::endpoint::InterfaceName;
 use mcr_core::interfaces::LinkLayer;
-use mcr_core::plan::{Membership, Reservation};
+use mcr_core::plan::Membership;
 use mcr_sys::SetupError;
 use mcr_sys::filter::LinkHeader;
 use mcr_sys::membership::{self, MembershipPool};
-use mcr_sys::reservation::PortReservation;
-use tracing::debug;
-
-use crate::privileged;
 
 /// Why a resource could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +34,10 @@ pub(crate) enum Refusal {
     NotReceived(InterfaceName),
 }
 
-/// Memberships and reservations: held by the supervisor alone, no worker knows of them.
+/// Memberships: held by the supervisor alone, no worker knows of them.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses {
     memberships: MembershipPool,
-    reservations: BTreeMap<Reservation, PortReservation>,
 }
 
 impl Addresses {
@@ -55,23 +47,6 @@ impl Addresses {
 
     pub(crate) fn leave(&mut self, membership: &Membership) {
         self.memberships.leave(&kernel_membership(membership));
-    }
-
-    /// Holds a unicast input's port. That it cannot be held is no problem of the rule's: either a
-    /// local program holds it, and then the kernel sends no ICMP, or the address is not local, and
-    /// then it does not either.
-    pub(crate) fn reserve(&mut self, wanted: &Reservation) {
-        let address = scoped(wanted.address, wanted.port, wanted.ifindex.0);
-        match privileged::port_reservation(wanted.interface.as_str(), address) {
-            Ok(held) => {
-                self.reservations.insert(wanted.clone(), held);
-            }
-            Err(error) => debug!("{address}@{}: port not held: {error}", wanted.interface),
-        }
-    }
-
-    pub(crate) fn free(&mut self, reservation: &Reservation) {
-        self.reservations.remove(reservation);
     }
 }
 
@@ -88,15 +63,5 @@ fn kernel_membership(membership: &Membership) -> membership::Membership {
         ifindex: membership.ifindex.0,
         group: membership.group,
         source: membership.source,
-    }
-}
-
-/// A socket address with the scope that a link-local IPv6 address needs.
-fn scoped(address: IpAddr, port: u16, ifindex: u32) -> SocketAddr {
-    match address {
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
-            SocketAddrV6::new(v6, port, 0, ifindex).into()
-        }
-        _ => SocketAddr::new(address, port),
     }
 }

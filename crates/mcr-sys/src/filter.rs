@@ -41,7 +41,7 @@ impl PartialEq for Program {
 impl Eq for Program {}
 
 impl Program {
-    /// Lets nothing in: for sockets that exist for their side effects (membership, reservation,
+    /// Lets nothing in: for sockets that exist for their side effects (membership,
     /// sending), on which the kernel would otherwise queue copies that nobody reads.
     pub fn drop_all() -> Self {
         let mut assembler = Assembler::default();

@@ -1,7 +1,7 @@
 //! MCR's kernel layer: the only crate with unsafe code, behind safe functions.
 //!
 //! The supervisor's side makes sockets and holds them ([`packet`], [`membership`],
-//! [`reservation`], [`udp`], [`icmp`]), is told of an interface's end ([`device`]) and ends at an
+//! [`udp`], [`icmp`]), is told of an interface's end ([`device`]) and ends at an
 //! ingress what exclusive rules take ([`exclusion`]); a worker reads frames in place ([`ring`]) and
 //! sends them on ([`gather`], [`send`]) by [`uring`] or [`poll`]; both sides share [`seqpacket`],
 //! [`ledger`], [`privileges`] and [`process`]; [`peer`] says who a control client is, and
@@ -37,7 +37,6 @@ pub mod peer;
 pub mod poll;
 pub mod privileges;
 pub mod process;
-pub mod reservation;
 pub mod ring;
 pub mod sandbox;
 pub mod send;

@@ -2,9 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::resource::{
-    EgressKey, Exclusion, Fate, IngressKey, Membership, Reservation, Resource, RingClass,
-};
+use super::resource::{EgressKey, Exclusion, Fate, IngressKey, Membership, Resource, RingClass};
 use crate::endpoint::{Endpoint, InterfaceName};
 use crate::ids::{EgressId, OutputSlot};
 use crate::interfaces::{Interface, Interfaces, LinkLayer};
@@ -22,15 +20,9 @@ pub struct Demand {
     pub pending: Vec<Pending>,
     /// Whether the input's interface can deliver: it is there, up, and has a carrier.
     pub hears: bool,
-}
-
-impl Demand {
     /// Whether the rule as a whole waits for its input interface: it then needs nothing and has no
-    /// route. What an output waits for holds up no other.
-    pub fn is_pending(&self) -> bool {
-        // An input that can be served needs at least a membership or a reservation.
-        self.resources.is_empty()
-    }
+    /// route. An output that waits holds up no other.
+    pub is_pending: bool,
 }
 
 /// What a rule waits for; a state, not an error.
@@ -104,6 +96,7 @@ pub fn demand(rule: &Rule, interfaces: &Interfaces) -> Demand {
             // A rule that cannot receive holds nothing; the operator still sees all that it lacks.
             demand.resources.clear();
             demand.pending.push(pending);
+            demand.is_pending = true;
         }
     }
     demand.resources.sort_unstable();
@@ -124,14 +117,9 @@ impl Demand {
             self.resources.extend(joining.into_iter().flatten().map(|ifindex| {
                 Resource::Membership(Membership { ifindex, group: address, source: input.source })
             }));
-        } else {
-            self.resources.push(Resource::Reservation(Reservation {
-                ifindex: interface.index,
-                interface: interface.name.clone(),
-                address,
-                port,
-            }));
         }
+        // A unicast input holds no port. A socket on it would take the datagrams from a program on
+        // the wildcard address, or keep a program from starting.
         if !interface.up {
             // The kernel steers only between sockets that run, and on an interface that is down
             // none does. The membership stays: the kernel reports it again when the interface is

@@ -15,8 +15,6 @@ use crate::limits;
 pub enum Resource {
     /// For a multicast input.
     Membership(Membership),
-    /// For a unicast input.
-    Reservation(Reservation),
     /// For every input: a packet ring for each worker.
     Ingress(IngressKey),
     /// For outputs: a UDP socket for each worker.
@@ -31,7 +29,6 @@ impl Resource {
     pub fn ifindex(&self) -> IfIndex {
         match self {
             Self::Membership(membership) => membership.ifindex,
-            Self::Reservation(reservation) => reservation.ifindex,
             Self::Ingress(key) => key.ifindex,
             Self::Egress(key) => key.ifindex,
             Self::Exclusion(entry) => entry.ifindex,
@@ -42,7 +39,6 @@ impl Resource {
     pub fn interface(&self) -> Option<&InterfaceName> {
         match self {
             Self::Membership(_) => None,
-            Self::Reservation(reservation) => Some(&reservation.interface),
             Self::Ingress(key) => Some(&key.interface),
             Self::Egress(key) => Some(&key.interface),
             Self::Exclusion(entry) => Some(&entry.interface),
@@ -56,7 +52,7 @@ impl Resource {
             Self::Membership(membership) => Some(membership.ifindex),
             Self::Ingress(key) => Some(key.ifindex),
             Self::Exclusion(entry) => Some(entry.ifindex),
-            Self::Reservation(_) | Self::Egress(_) => None,
+            Self::Egress(_) => None,
         }
     }
 }
@@ -70,20 +66,6 @@ pub struct Membership {
     pub group: IpAddr,
     /// The one source to be heard (RFC 4607); `None` is any.
     pub source: Option<IpAddr>,
-}
-
-/// A bound UDP socket that nobody reads: while it is there, the kernel does not answer datagrams
-/// to a unicast input with ICMP port unreachable, which would make their source stop.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Reservation {
-    /// The interface.
-    pub ifindex: IfIndex,
-    /// Its name.
-    pub interface: InterfaceName,
-    /// The input's address.
-    pub address: IpAddr,
-    /// The input's UDP port.
-    pub port: u16,
 }
 
 /// What makes the ingress sockets of one interface differ from another's.

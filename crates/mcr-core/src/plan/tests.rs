@@ -144,16 +144,14 @@ fn a_rule_needs_membership_ring_and_sockets() {
 }
 
 #[test]
-fn a_unicast_input_is_reserved() {
-    let interfaces = [interface(2, "in", &["10.0.0.1"])].into_iter().collect();
-    let demand = demand(&rule("10.0.0.1:5000@in", &["239.2.2.2:6000@in"]), &interfaces);
-    let reservation = Resource::Reservation(Reservation {
-        ifindex: IfIndex(2),
-        interface: "in".parse().unwrap(),
-        address: [10, 0, 0, 1].into(),
-        port: 5000,
-    });
-    assert!(demand.resources.contains(&reservation));
+fn a_unicast_input_takes_no_port() {
+    let rule = rule("10.0.0.1:5000@in", &["239.2.2.2:6000@in"]);
+    let up = interface(2, "in", &["10.0.0.1"]);
+    let down = Interface { up: false, ..up.clone() };
+    let demand = |interface| demand(&rule, &[interface].into_iter().collect());
+    let of_input = |r: &Resource| !matches!(r, Resource::Egress(_) | Resource::Ingress(_));
+    assert!(!demand(up).resources.iter().any(of_input));
+    assert!(!demand(down).is_pending, "its outputs' sockets stay");
 }
 
 /// The entries that a rule asks for, as source and fate.
@@ -188,7 +186,7 @@ fn a_rule_without_its_input_interface_waits() {
     let missing = [interface(3, "out", &[])].into_iter().collect();
     let rule = rule("239.1.1.1:5000@in", &["239.2.2.2:6000@out"]);
     let found = demand(&rule, &missing);
-    assert!(found.is_pending() && found.resources.is_empty());
+    assert!(found.is_pending && found.resources.is_empty());
     let text: Vec<String> = found.pending.iter().map(ToString::to_string).collect();
     assert_eq!(
         text,
@@ -202,7 +200,7 @@ fn a_rule_without_its_input_interface_waits() {
     let unreadable = Interface { link: None, ..interface(2, "in", &[]) };
     let unreadable = [unreadable].into_iter().collect();
     let found = demand(&rule, &unreadable);
-    assert!(found.is_pending());
+    assert!(found.is_pending);
     assert!(found.pending.contains(&Pending::UnreadableLink("in".parse().unwrap())));
     assert_eq!(route(&declared(rule), &unreadable, ANY_EGRESS), None);
 }
@@ -214,7 +212,7 @@ fn an_interface_that_is_down_keeps_all_but_its_ring() {
     let rule = rule("239.1.1.1:5000@in", &["239.2.2.2:6000@in"]);
     let demand = demand(&rule, &interfaces);
     assert_eq!(demand.pending, [Pending::InterfaceDown("in".parse().unwrap())]);
-    assert!(!demand.is_pending());
+    assert!(!demand.is_pending);
     assert!(matches!(demand.resources[..], [Resource::Membership(_), Resource::Egress(_)]));
     let made = route(&declared(rule.clone()), &interfaces, ANY_EGRESS).unwrap();
     assert_eq!(vias(&made), [Via::Nothing(EgressError::InterfaceDown)]);

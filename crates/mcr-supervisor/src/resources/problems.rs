@@ -77,9 +77,7 @@ fn on(resource: &Resource) -> String {
     match resource {
         Resource::Ingress(key) => format!("receiving on {}: ", key.interface),
         Resource::Egress(key) => format!("sending on {}: ", key.interface),
-        Resource::Membership(_) | Resource::Reservation(_) | Resource::Exclusion(_) => {
-            String::new()
-        }
+        Resource::Membership(_) | Resource::Exclusion(_) => String::new(),
     }
 }
 

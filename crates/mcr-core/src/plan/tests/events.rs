@@ -150,7 +150,7 @@ impl Host {
             }
             Resource::Membership(membership) => !gone.contains(&membership.ifindex),
             Resource::Exclusion(entry) => !gone.contains(&entry.ifindex),
-            Resource::Egress(_) | Resource::Reservation(_) => true,
+            Resource::Egress(_) => true,
         });
         let lost = lost(incidents, &self.held);
         self.execute(&lost);
@@ -207,7 +207,7 @@ impl Host {
                 self.held.contains(&resource).then_some(EgressId(0))
             };
             let route = route(declared, &self.interfaces, egress);
-            assert_eq!(route.is_none(), self.demands[&declared.id].is_pending());
+            assert_eq!(route.is_none(), self.demands[&declared.id].is_pending);
             let vias: Vec<Via> = route.iter().flat_map(vias).collect();
             assert!(!vias.contains(&Via::Nothing(EgressError::NoSocket)));
         }
