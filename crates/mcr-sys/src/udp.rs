@@ -1,12 +1,12 @@
 //! Egress sockets (`udp(7)`): the supervisor makes them, a worker sends with them.
 
-use crate::error::{Doing, SetupError};
+use crate::error::SetupError;
 use crate::filter::Program;
 use crate::option;
 use crate::sockaddr::Family;
 use socket2::{Socket, Type};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 #[cfg(test)]
@@ -19,9 +19,10 @@ pub struct EgressOptions {
     pub ifindex: u32,
     /// Its name, for messages.
     pub ifname: String,
-    /// The source address and port; port 0: the kernel picks one, see
-    /// [`EgressSocket::local_addr`]. A link-local IPv6 address gets the interface as its scope.
-    pub source: SocketAddr,
+    /// The source address. A link-local IPv6 address gets the interface as its scope.
+    pub source: IpAddr,
+    /// The source port.
+    pub port: SourcePort,
     /// TTL or hop limit, of multicast and unicast datagrams.
     pub ttl: u8,
     /// Differentiated services code point (RFC 2474), 0 to 63.
@@ -32,10 +33,21 @@ pub struct EgressOptions {
     pub send_buffer_bytes: usize,
 }
 
-/// An unconnected, non-blocking UDP socket bound to a source and an interface, never read.
+/// Where a source port comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourcePort {
+    /// The kernel picks one that nobody uses or reserves; see [`EgressSocket::local_addr`].
+    Unused,
+    /// The one that the kernel picked for another socket of this process.
+    Picked(u16),
+    /// The operator's choice. Other programs may use it, and they keep all that arrives for it.
+    Named(u16),
+}
+
+/// A non-blocking UDP socket bound to a source and an interface, never read.
 ///
-/// `IP_RECVERR` stays off: with it (as on a connected socket) one dead host's ICMP error would
-/// fail the next send to a live one. Dead hosts are reported by [`crate::icmp`].
+/// One dead host's ICMP error must not fail the next send to a live one. So `IP_RECVERR` stays
+/// off, and no socket is connected to a destination. [`crate::icmp`] reports dead hosts.
 #[derive(Debug)]
 pub struct EgressSocket {
     socket: Socket,
@@ -45,7 +57,7 @@ pub struct EgressSocket {
 impl EgressSocket {
     /// Makes the socket. Several with the same options can exist at a time: one per worker.
     pub fn open(options: &EgressOptions) -> Result<Self, SetupError> {
-        let family = Family::of(options.source.ip());
+        let family = Family::of(options.source);
         let open = || {
             let socket = Socket::new(family.domain(), Type::DGRAM.cloexec().nonblocking(), None)?;
             apply_common(&socket, options)?;
@@ -55,12 +67,11 @@ impl EgressSocket {
             }
             // Before the port exists, or a first datagram could be queued and stay for ever.
             Program::drop_all().attach(&socket)?;
-            socket.bind(&scoped(options).into())?;
+            take_port(&socket, options)?;
             let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
             Ok(Self { socket, local })
         };
-        let EgressOptions { source, ifname, .. } = options;
-        open().doing(|| format!("opening an egress socket from {source} on {ifname}"))
+        open().map_err(|cause| refused(options, cause))
     }
 
     /// The source address with the port that the kernel picked where none was asked for.
@@ -75,10 +86,56 @@ impl AsFd for EgressSocket {
     }
 }
 
+/// Binds the socket so that it takes nothing from another program.
+fn take_port(socket: &Socket, options: &EgressOptions) -> io::Result<()> {
+    match options.port {
+        SourcePort::Unused => {
+            // Without a reuse option the kernel picks a port that has no other socket.
+            socket.bind(&scoped(options, 0).into())?;
+            socket.set_reuse_port(true)
+        }
+        SourcePort::Picked(port) => {
+            socket.set_reuse_port(true)?;
+            socket.bind(&scoped(options, port).into())
+        }
+        SourcePort::Named(port) => {
+            socket.set_reuse_address(true)?;
+            let own = scoped(options, port).into();
+            socket.bind(&own)?;
+            // A connected socket receives from its peer alone, and this one's peer is itself. An
+            // unconnected one would win over each socket on the wildcard address.
+            socket.connect(&own).or_else(|_no_route| socket.connect(&nobody(options).into()))
+        }
+    }
+}
+
+/// A peer that sends nothing: no datagram comes from a group. Its route needs no more than the
+/// interface.
+fn nobody(options: &EgressOptions) -> SocketAddr {
+    const DISCARD: u16 = 9;
+    match Family::of(options.source) {
+        Family::V4 => ([224, 0, 0, 0], DISCARD).into(),
+        Family::V6 => ([0xff02, 0, 0, 0, 0, 0, 0, 0], DISCARD).into(),
+    }
+}
+
+fn refused(options: &EgressOptions, cause: io::Error) -> SetupError {
+    let EgressOptions { source, port, ifname, .. } = options;
+    let in_use = cause.raw_os_error() == Some(libc::EADDRINUSE);
+    let (from, hint) = match port {
+        SourcePort::Unused | SourcePort::Picked(_) => {
+            (source.to_string(), "no port is unused: widen net.ipv4.ip_local_port_range")
+        }
+        SourcePort::Named(port) => (
+            SocketAddr::new(*source, *port).to_string(),
+            "another program holds this port without SO_REUSEADDR: change source-port=",
+        ),
+    };
+    let error = SetupError::new(format!("opening an egress socket from {from} on {ifname}"), cause);
+    if in_use { error.with_hint(hint) } else { error }
+}
+
 fn apply_common(socket: &Socket, options: &EgressOptions) -> io::Result<()> {
-    // Each worker has its own socket on the one source port.
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
     // By index, so that a rename between our look-up and this call cannot pick another interface.
     option::set(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, &options.ifindex)?;
     // Beyond net.core.wmem_max only with CAP_NET_ADMIN.
@@ -121,8 +178,8 @@ fn traffic_class(options: &EgressOptions) -> u32 {
 }
 
 /// The source with the scope that a link-local IPv6 address needs to be bound.
-fn scoped(options: &EgressOptions) -> SocketAddr {
-    let mut source = options.source;
+fn scoped(options: &EgressOptions, port: u16) -> SocketAddr {
+    let mut source = SocketAddr::new(options.source, port);
     if let SocketAddr::V6(v6) = &mut source
         && v6.ip().is_unicast_link_local()
     {

@@ -8,7 +8,7 @@ use mcr_api::worker::WorkerCommand;
 use mcr_core::ids::{EgressId, WorkerId};
 use mcr_core::limits::EGRESSES;
 use mcr_core::plan::EgressKey;
-use mcr_sys::udp::{EgressOptions, EgressSocket};
+use mcr_sys::udp::{EgressOptions, EgressSocket, SourcePort};
 
 use super::Refusal;
 use crate::{limits, privileged};
@@ -51,24 +51,28 @@ impl Egresses {
         let mut options = EgressOptions {
             ifindex: key.ifindex.0,
             ifname: key.interface.to_string(),
-            source: SocketAddr::new(key.source, key.source_port.unwrap_or(0)),
+            source: key.source,
+            port: key.source_port.map_or(SourcePort::Unused, SourcePort::Named),
             ttl: key.ttl,
             dscp: key.dscp,
             multicast_loop: key.multicast_loop,
             send_buffer_bytes: limits::SEND_BUFFER_BYTES,
         };
+        let mut source = SocketAddr::new(key.source, 0);
         let mut sockets = Vec::with_capacity(self.workers);
         for _ in 0..self.workers {
             let socket = privileged::egress_socket(&options)?;
-            // The others share the port that the kernel picked for the first.
-            options.source.set_port(socket.local_addr().port());
+            source.set_port(socket.local_addr().port());
+            if options.port == SourcePort::Unused {
+                options.port = SourcePort::Picked(source.port());
+            }
             sockets.push(socket);
         }
         let id = EgressId(self.next_id);
         self.next_id += 1;
-        *self.sources.entry(options.source).or_default() += 1;
+        *self.sources.entry(source).or_default() += 1;
         self.by_key.insert(key.clone(), id);
-        self.sets.insert(id, EgressSet { key: key.clone(), source: options.source, sockets });
+        self.sets.insert(id, EgressSet { key: key.clone(), source, sockets });
         Ok(id)
     }
 

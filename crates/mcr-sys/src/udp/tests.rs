@@ -4,11 +4,18 @@ use mcr_lab::address::add_address;
 use std::net::UdpSocket;
 use std::time::Duration;
 
+/// Port 0 stands for one that the kernel picks.
 fn options(ifname: &str, source: &str) -> EgressOptions {
+    let source: SocketAddr = source.parse().unwrap();
+    let port = match source.port() {
+        0 => SourcePort::Unused,
+        port => SourcePort::Named(port),
+    };
     EgressOptions {
         ifindex: ifindex(ifname),
         ifname: ifname.to_owned(),
-        source: source.parse().unwrap(),
+        source: source.ip(),
+        port,
         ttl: 17,
         dscp: 46,
         multicast_loop: true,
@@ -63,8 +70,72 @@ fn workers_share_a_port_that_the_kernel_picked() {
         let first = EgressSocket::open(&options("va", "10.9.0.1:0")).unwrap();
         let port = first.local_addr().port();
         assert_ne!(port, 0);
-        let second = EgressSocket::open(&options("va", &format!("10.9.0.1:{port}"))).unwrap();
+        let options = options("va", "10.9.0.1:0");
+        let second = EgressOptions { port: SourcePort::Picked(port), ..options };
+        let second = EgressSocket::open(&second).unwrap();
         assert_eq!(second.local_addr(), first.local_addr());
+    });
+}
+
+/// Two ports to pick from, and a program that shares each of its ports with whoever asks.
+#[test]
+fn a_picked_port_is_nobody_elses() {
+    with_interface(|| {
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "50222 50223").unwrap();
+        let program = sharing("0.0.0.0:50222");
+        let picked = EgressSocket::open(&options("va", "10.9.0.1:0")).unwrap();
+        assert_eq!(picked.local_addr().port(), 50223);
+        let error = EgressSocket::open(&options("va", "10.9.0.1:0")).unwrap_err().to_string();
+        assert!(error.contains("ip_local_port_range"), "{error}");
+        drop(program);
+    });
+}
+
+/// A program's socket with `SO_REUSEADDR`.
+fn sharing(address: &str) -> UdpSocket {
+    let address: SocketAddr = address.parse().unwrap();
+    let socket = Socket::new(Family::of(address.ip()).domain(), Type::DGRAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.into()
+}
+
+#[test]
+fn a_named_port_is_shared_and_takes_nothing() {
+    with_interface(|| {
+        for (own, wildcard) in [("10.9.0.1:1707", "0.0.0.0:1707"), ("[fd09::1]:1707", "[::]:1707")]
+        {
+            for program_first in [true, false] {
+                let before = program_first.then(|| sharing(wildcard));
+                let egress = [(); 2].map(|()| EgressSocket::open(&options("va", own)).unwrap());
+                let program = before.unwrap_or_else(|| sharing(wildcard));
+                let sender = UdpSocket::bind(wildcard.replace("1707", "0")).unwrap();
+                sender.send_to(b"request", own).unwrap();
+                assert_eq!(program.recv(&mut [0; 16]).unwrap(), 7);
+                let elsewhere = sharing(&wildcard.replace("1707", "1708"));
+                send(&egress[0], &own.replace("1707", "1708"), b"copy");
+                assert_eq!(elsewhere.recv_from(&mut [0; 16]).unwrap(), (4, own.parse().unwrap()));
+            }
+        }
+    });
+}
+
+/// An address of another interface has no local route by this one.
+#[test]
+fn an_unnumbered_interface_can_name_its_port() {
+    with_veth_pair(|namespace| {
+        add_address(namespace, "lo", "10.8.0.1".parse().unwrap(), 32).unwrap();
+        let _egress = EgressSocket::open(&options("va", "10.8.0.1:5004")).unwrap();
+    });
+}
+
+#[test]
+fn a_port_that_its_holder_does_not_share_is_named() {
+    with_interface(|| {
+        let _holder = UdpSocket::bind("0.0.0.0:5004").unwrap();
+        let error = EgressSocket::open(&options("va", "10.9.0.1:5004")).unwrap_err().to_string();
+        assert!(error.contains("10.9.0.1:5004 on va") && error.contains("SO_REUSEADDR"), "{error}");
     });
 }
 
@@ -105,7 +176,7 @@ fn a_dead_host_does_not_fail_the_next_send() {
 #[test]
 fn what_arrives_at_an_egress_port_is_not_queued() {
     in_own_namespace(|| {
-        let egress = EgressSocket::open(&options("lo", "127.0.0.1:5004")).unwrap();
+        let egress = EgressSocket::open(&options("lo", "127.0.0.1:0")).unwrap();
         let other = UdpSocket::bind("127.0.0.1:0").unwrap();
         other.send_to(b"unwanted", egress.local_addr()).unwrap();
         let error = egress.socket.peek_sender().unwrap_err();

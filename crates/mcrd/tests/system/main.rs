@@ -7,6 +7,7 @@
 
 mod access;
 mod busy_poll;
+mod bystanders;
 mod client;
 mod configuration;
 mod control;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     suite = egress::trials(suite);
     suite = icmp::trials(suite);
     suite = busy_poll::trials(suite);
+    suite = bystanders::trials(suite);
     suite = exclusive::trials(suite);
     suite = steering::trials(suite);
     suite = control::trials(suite);
