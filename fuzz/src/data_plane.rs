@@ -33,8 +33,11 @@ pub fn data_plane(data: &[u8]) {
 fn ready() -> std::io::Result<Worker> {
     let mut worker = Worker::new([])?;
     for (egress, mtu) in [(1, 1_500), (2, 100)] {
-        let (egress, source) = (EgressId(egress), sample::own());
-        tell(&mut worker, WorkerCommand::OpenEgress { egress, mtu, source })?;
+        let (egress, source, ifindex) = (EgressId(egress), sample::own(), IFINDEX);
+        tell(
+            &mut worker,
+            WorkerCommand::OpenEgress { egress, mtu, source, ifindex, hardware: None },
+        )?;
     }
     for route in sample::routes(IFINDEX) {
         tell(&mut worker, WorkerCommand::AddRule { route })?;

@@ -9,7 +9,7 @@ use mcr_core::ids::IfIndex;
 use mcr_core::interfaces::LinkLayer;
 use mcr_core::limits;
 use mcr_core::route::Route;
-use mcr_core::table::ForwardingTable;
+use mcr_core::table::{Egress, ForwardingTable, OwnSocket};
 use mcr_core::verdict::{DropReason, Verdict};
 use mcr_core::wire::Datagram;
 use mcr_sys::filter::{self, LinkHeader, Program};
@@ -34,7 +34,8 @@ static RELAY: LazyLock<Relay> = LazyLock::new(|| {
         table.insert(route.key, route.source, route.slot);
         wanted.insert(route.key.address, route.key.port);
     }
-    table.insert_own(sample::own());
+    let egress = Egress { ifindex: ON, hardware: None };
+    table.insert_own(OwnSocket { address: sample::own(), egress });
     let admission = wanted.intervals();
     let intervals = |intervals: &[Interval]| {
         let same = |i: &Interval| filter::Interval {
@@ -94,7 +95,7 @@ fn check_forwarded(frame: &Frame<'_>, slot: usize, payload: &std::ops::Range<usi
     assert!(!frame.vlan_tagged && frame.coalescing != Coalescing::Unknown);
     let datagram = Datagram::parse(frame.link, frame.bytes).expect("it was read to be forwarded");
     assert_eq!(datagram.payload, *payload);
-    assert!(!table.is_own(datagram.source, datagram.udp.source_port()));
+    assert!(!table.is_own(datagram.source, datagram.udp.source_port(), frame.arrival()));
     let route = &routes[slot];
     assert_eq!(route.key.address, datagram.destination);
     assert_eq!(route.key.port, datagram.udp.destination_port());

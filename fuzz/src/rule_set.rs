@@ -6,7 +6,6 @@ mod host;
 use std::collections::BTreeSet;
 
 use arbitrary::{Result, Unstructured};
-use mcr_core::endpoint::Endpoint;
 use mcr_core::ids::RuleId;
 use mcr_core::rule::Rule;
 use mcr_core::rule_set::{Added, DeclaredRule, Refused, RuleSet};
@@ -152,20 +151,23 @@ fn expectation(
     if present.iter().any(clashes) {
         return Err("conflict");
     }
-    let all = present.iter().map(|declared| &declared.rule).chain([rule]);
-    if circles(all) { Err("cycle") } else { Ok(None) }
+    let all = present.iter().map(|declared| declared.rule.clone()).chain([rule.clone()]);
+    if has_chain(&all.collect::<Vec<_>>()) { Err("chain") } else { Ok(None) }
 }
 
-/// Whether datagrams circle: ways that lead nowhere are taken away until none is left, or all that
-/// are left lead on.
-fn circles<'a>(rules: impl Iterator<Item = &'a Rule>) -> bool {
-    let of_rule = |rule: &'a Rule| rule.outputs.iter().map(|o| (&rule.input.endpoint, &o.endpoint));
-    let mut ways: Vec<(&Endpoint, &Endpoint)> = rules.flat_map(of_rule).collect();
-    loop {
-        let before = ways.clone();
-        ways.retain(|(_, to)| before.iter().any(|(from, _)| from == to));
-        if ways.len() == before.len() {
-            return !ways.is_empty();
-        }
-    }
+/// Whether some rule of any source takes what another one sends, not for hosts of a network that
+/// shares the group or for the other direction.
+fn has_chain(rules: &[Rule]) -> bool {
+    rules.iter().any(|sender| {
+        let input = &sender.input.endpoint;
+        let ends =
+            |taker: &&Rule| sender.outputs.iter().any(|o| o.endpoint == taker.input.endpoint);
+        let only_chained = |taker: &Rule| {
+            let at = &taker.input.endpoint;
+            let same_group = (at.address, at.port) == (input.address, input.port);
+            let back = taker.outputs.iter().any(|o| o.endpoint == *input);
+            taker.input.source.is_none() && !same_group && !back
+        };
+        rules.iter().filter(ends).any(only_chained)
+    })
 }

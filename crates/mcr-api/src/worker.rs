@@ -18,7 +18,7 @@ use std::num::NonZeroU32;
 
 use mcr_core::endpoint::InterfaceName;
 use mcr_core::ids::{EgressId, IfIndex, IngressId, RuleId, RuleSlot};
-use mcr_core::interfaces::LinkLayer;
+use mcr_core::interfaces::{HardwareAddress, LinkLayer};
 use mcr_core::route::{Route, StateHash};
 use mcr_core::trace::Subject;
 use serde::{Deserialize, Serialize};
@@ -58,8 +58,14 @@ pub enum WorkerCommand {
         egress: EgressId,
         /// The interface's MTU in bytes, which bounds the segments of a GSO run.
         mtu: u32,
-        /// The address and port that it is bound to, by which own transmissions are known.
+        /// The address and port that it is bound to. They, the interface and its hardware address
+        /// tell own transmissions.
         source: SocketAddr,
+        /// The interface.
+        #[serde(with = "wire::ifindex")]
+        ifindex: IfIndex,
+        /// The interface's hardware address, where it has one.
+        hardware: Option<HardwareAddress>,
     },
     /// Close an egress socket; no route names it any more.
     CloseEgress {

@@ -9,7 +9,7 @@ use mcr_core::forward::{ChecksumStatus, Coalescing, Frame, forward};
 use mcr_core::ids::{IfIndex, RuleSlot};
 use mcr_core::interfaces::LinkLayer;
 use mcr_core::route::RouteKey;
-use mcr_core::table::ForwardingTable;
+use mcr_core::table::{Egress, ForwardingTable, OwnSocket};
 use mcr_core::wire::Datagram;
 
 const INGRESS: IfIndex = IfIndex(2);
@@ -28,7 +28,8 @@ fn table(rules: u32) -> ForwardingTable {
     for rule in 0..rules {
         table.insert(key(rule), None, RuleSlot(rule));
     }
-    table.insert_own("10.2.0.1:40000".parse().expect("an address"));
+    let address = "10.2.0.1:40000".parse().expect("an address");
+    table.insert_own(OwnSocket { address, egress: Egress { ifindex: INGRESS, hardware: None } });
     table
 }
 

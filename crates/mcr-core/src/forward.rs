@@ -8,9 +8,10 @@ use crate::ids::{IfIndex, RuleSlot};
 use crate::interfaces::LinkLayer;
 use crate::limits;
 use crate::route::RouteKey;
-use crate::table::ForwardingTable;
+use crate::table::{Arrival, ForwardingTable};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::Datagram;
+use crate::wire::ethernet::EthernetFrame;
 
 /// A frame as a packet socket shows it: its bytes, and what the kernel says beside them.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +88,15 @@ impl Frame<'_> {
         ])
     }
 
+    /// By which interface it came, and from whom on the link.
+    pub fn arrival(&self) -> Arrival {
+        let sender = || EthernetFrame::parse(self.bytes).ok().map(|frame| frame.source());
+        Arrival {
+            ifindex: self.ifindex,
+            sender: if self.link == LinkLayer::Ethernet { sender() } else { None },
+        }
+    }
+
     /// How many datagrams are lost when this frame is dropped. Not for the frames that go well:
     /// it reads the headers again.
     #[cold]
@@ -122,7 +132,7 @@ pub enum ChecksumStatus {
 /// 2. VLAN tags: the frame belongs to another (virtual) interface;
 /// 3. the headers of link, IP and UDP, outermost first;
 /// 4. the rules: (S,G) before (\*,G);
-/// 5. the source: no socket of ours;
+/// 5. the source: no egress socket of ours, on this interface or on this link;
 /// 6. the UDP checksum, last, because it alone reads the whole datagram: what no rule wants costs
 ///    as little as can be. Unverified, a corrupt payload would go out under a new, valid checksum.
 #[inline]
@@ -140,7 +150,7 @@ fn decide(table: &ForwardingTable, frame: &Frame<'_>) -> Result<Verdict, DropRea
     }
     let datagram = Datagram::parse(frame.link, frame.bytes)?;
     let rule = table.lookup(&key(frame, &datagram), datagram.source).ok_or(DropReason::NoRule)?;
-    if table.is_own(datagram.source, datagram.udp.source_port()) {
+    if table.is_own(datagram.source, datagram.udp.source_port(), frame.arrival()) {
         return Err(DropReason::Own);
     }
     check_checksum(frame.checksum, &datagram)?;

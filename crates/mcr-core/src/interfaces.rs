@@ -15,6 +15,9 @@ pub enum LinkLayer {
     Ip,
 }
 
+/// An Ethernet address (IEEE 802), in the order of its bytes on the wire.
+pub type HardwareAddress = [u8; 6];
+
 /// One interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -24,6 +27,8 @@ pub struct Interface {
     pub name: InterfaceName,
     /// What its frames start with; `None` is a link that MCR cannot read.
     pub link: Option<LinkLayer>,
+    /// Its hardware address, where it has one of that kind.
+    pub hardware: Option<HardwareAddress>,
     /// The largest packet in bytes, without the link-layer header.
     pub mtu: u32,
     /// Whether it is administratively up.
@@ -102,6 +107,7 @@ mod tests {
             index: IfIndex(1),
             name: "eth0".parse().unwrap(),
             link: Some(LinkLayer::Ethernet),
+            hardware: None,
             mtu: 1500,
             up: true,
             carrier: true,

@@ -25,9 +25,6 @@ pub const NAME_BYTES: usize = 64;
 /// Bytes of an interface's name, `IFNAMSIZ` without its terminating zero (netdevice(7)).
 pub const INTERFACE_NAME_BYTES: usize = 15;
 
-/// Rules of a cycle that its refusal shows; a longer way is cut there, for a person reads it.
-pub const CYCLE_SHOWN: usize = 16;
-
 /// What stands before the IP header of a frame in a ring, at most: an Ethernet header and a VLAN
 /// tag that the NIC did not strip.
 pub const LINK_HEADER_BYTES: u32 = 14 + 4;

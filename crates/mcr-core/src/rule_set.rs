@@ -1,6 +1,6 @@
 //! The desired rules together: what each says of the others, its id and its counter slots.
 
-mod cycle;
+mod chain;
 mod difference;
 mod refused;
 #[cfg(test)]
@@ -16,7 +16,7 @@ use crate::rule::{InputKey, Rule, RuleName};
 use crate::slots::Slots;
 
 pub use difference::{Difference, RefusedAt};
-pub use refused::{Cycle, Refused};
+pub use refused::{Chain, Refused};
 
 /// A rule that the set took in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +50,13 @@ pub struct Added {
 /// The desired rules.
 ///
 /// Every change and look-up costs the logarithm of the number of rules, and an addition also a
-/// step for each rule that its outputs lead to.
+/// step for each rule that it shares an endpoint with.
 #[derive(Clone, Debug)]
 pub struct RuleSet {
     rules: BTreeMap<RuleId, DeclaredRule>,
     inputs: BTreeMap<InputKey, RuleId>,
+    /// Every output with its rule.
+    outputs: BTreeSet<(Endpoint, RuleId)>,
     names: BTreeMap<RuleName, RuleId>,
     interfaces: BTreeMap<InterfaceName, BTreeSet<RuleId>>,
     rule_slots: Slots,
@@ -67,6 +69,7 @@ impl Default for RuleSet {
         Self {
             rules: BTreeMap::new(),
             inputs: BTreeMap::new(),
+            outputs: BTreeSet::new(),
             names: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             rule_slots: Slots::new(limits::RULES as u32),
@@ -86,7 +89,7 @@ impl RuleSet {
         }
         self.check_unclaimed(&rule)?;
         self.check_room(&rule)?;
-        self.check_acyclic(&rule)?;
+        self.check_chains(&rule)?;
         Ok(Added { id: self.insert(rule), created: true })
     }
 
@@ -94,6 +97,9 @@ impl RuleSet {
     pub fn remove(&mut self, id: RuleId) -> Option<DeclaredRule> {
         let removed = self.rules.remove(&id)?;
         self.inputs.remove(&removed.rule.input);
+        for output in &removed.rule.outputs {
+            self.outputs.remove(&(output.endpoint.clone(), id));
+        }
         if let Some(name) = &removed.rule.name {
             self.names.remove(name);
         }
@@ -201,6 +207,7 @@ impl RuleSet {
         let outputs = self.output_slots.take(rule.outputs.len() as u32);
         let outputs = outputs.expect("a run of this length was just seen to be free");
         self.inputs.insert(rule.input.clone(), id);
+        self.outputs.extend(rule.outputs.iter().map(|output| (output.endpoint.clone(), id)));
         if let Some(name) = &rule.name {
             self.names.insert(name.clone(), id);
         }

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use foldhash::quality::RandomState;
 
 use crate::ids::{IfIndex, RuleSlot};
+use crate::interfaces::HardwareAddress;
 use crate::limits;
 use crate::route::RouteKey;
 
@@ -20,8 +21,8 @@ use crate::route::RouteKey;
 pub struct ForwardingTable {
     v4: Slots<Ipv4Addr>,
     v6: Slots<Ipv6Addr>,
-    /// How many egress sockets send from an address and port.
-    own: HashMap<(IpAddr, u16), u32, RandomState>,
+    /// The egress sockets of an address and port, by interface, and how many of each there are.
+    own: HashMap<(IpAddr, u16), Vec<(Egress, u32)>, RandomState>,
 }
 
 impl ForwardingTable {
@@ -90,25 +91,40 @@ impl ForwardingTable {
         self.len() == 0
     }
 
-    /// Learns the local address of an egress socket. Sockets may share one: each is counted.
-    pub fn insert_own(&mut self, address: SocketAddr) {
-        *self.own.entry(own_key(address)).or_default() += 1;
-    }
-
-    /// Forgets one egress socket's local address.
-    pub fn remove_own(&mut self, address: SocketAddr) {
-        if let Entry::Occupied(mut sockets) = self.own.entry(own_key(address)) {
-            *sockets.get_mut() -= 1;
-            if *sockets.get() == 0 {
-                sockets.remove();
-            }
+    /// Learns an egress socket. Several may be alike: each is counted.
+    pub fn insert_own(&mut self, own: OwnSocket) {
+        let sockets = self.own.entry(own_key(own.address)).or_default();
+        match sockets.iter_mut().find(|(egress, _)| *egress == own.egress) {
+            Some((_, count)) => *count += 1,
+            None => sockets.push((own.egress, 1)),
         }
     }
 
-    /// Whether a datagram from there was sent by an egress socket.
+    /// Forgets one egress socket.
+    pub fn remove_own(&mut self, own: OwnSocket) {
+        let Entry::Occupied(mut sockets) = self.own.entry(own_key(own.address)) else { return };
+        if let Some((_, count)) = sockets.get_mut().iter_mut().find(|(e, _)| *e == own.egress) {
+            *count -= 1;
+        }
+        sockets.get_mut().retain(|(_, count)| *count > 0);
+        if sockets.get().is_empty() {
+            sockets.remove();
+        }
+    }
+
+    /// Whether an egress socket sent a datagram that came in there.
+    ///
+    /// Address and port alone do not tell: another network may use the same addresses. A copy comes
+    /// back on its own interface, or on another one of the same link, in a frame with the egress
+    /// interface's hardware address. A link without such addresses cannot tell, and a circle is
+    /// worse than a loss: there address and port suffice.
     #[inline]
-    pub fn is_own(&self, source: IpAddr, port: u16) -> bool {
-        self.own.contains_key(&(source, port))
+    pub fn is_own(&self, source: IpAddr, port: u16, arrival: Arrival) -> bool {
+        let Some(sockets) = self.own.get(&(source, port)) else { return false };
+        sockets.iter().any(|(egress, _)| {
+            egress.ifindex == arrival.ifindex
+                || arrival.sender.is_none_or(|sender| egress.hardware == Some(sender))
+        })
     }
 }
 
@@ -116,6 +132,33 @@ impl Default for ForwardingTable {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// An egress socket, by what a datagram of its own bears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnSocket {
+    /// The address and port that it sends from.
+    pub address: SocketAddr,
+    /// The interface that it sends on.
+    pub egress: Egress,
+}
+
+/// An egress interface, by what tells its frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Egress {
+    /// Its number.
+    pub ifindex: IfIndex,
+    /// Its hardware address, where it has one.
+    pub hardware: Option<HardwareAddress>,
+}
+
+/// How a frame came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The interface.
+    pub ifindex: IfIndex,
+    /// The hardware address that sent it, where the link has such.
+    pub sender: Option<HardwareAddress>,
 }
 
 /// Without the flow label and scope that a socket's own IPv6 address may carry.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use mcr_core::endpoint::InterfaceName;
 use mcr_core::ids::IfIndex;
-use mcr_core::interfaces::{Interface, Interfaces, LinkLayer};
+use mcr_core::interfaces::{HardwareAddress, Interface, Interfaces, LinkLayer};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
@@ -57,6 +57,7 @@ fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Interfaces
             index: IfIndex(link.header.index),
             name: name(link)?,
             link: link_layer(link.header.link_layer_type),
+            hardware: hardware_address(link),
             mtu: mtu(link)?,
             up: link.header.flags.contains(LinkFlags::Up),
             carrier: has_carrier(link),
@@ -96,6 +97,14 @@ fn name(link: &LinkMessage) -> Option<InterfaceName> {
 /// Tunnels and the like do not know their operational state, and the kernel calls them running.
 fn has_carrier(link: &LinkMessage) -> bool {
     link.header.flags.contains(LinkFlags::LowerUp | LinkFlags::Running)
+}
+
+/// Tunnels have addresses of other lengths.
+fn hardware_address(link: &LinkMessage) -> Option<HardwareAddress> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(address) => address[..].try_into().ok(),
+        _ => None,
+    })
 }
 
 fn mtu(link: &LinkMessage) -> Option<u32> {

@@ -370,6 +370,7 @@ mod tests {
             index: mcr_core::ids::IfIndex(1),
             name: name.parse().unwrap(),
             link: None,
+            hardware: None,
             mtu,
             up: true,
             carrier: true,

@@ -10,6 +10,7 @@ use mcr_core::ids::{EgressId, IngressId};
 use mcr_core::ledger::{CoreCounter, Header, RingCounter};
 use mcr_core::replica::{Replica, SocketSet, Stale};
 use mcr_core::route::{Position, Route};
+use mcr_core::table::{self, OwnSocket};
 use mcr_sys::packet::RingGeometry;
 use mcr_sys::process::monotonic_ns;
 use mcr_sys::ring::RxRing;
@@ -120,8 +121,10 @@ impl Commands {
                 }
                 Ok(())
             }
-            WorkerCommand::OpenEgress { egress, mtu, source } => {
-                let opened = egress::Opened { id: egress, mtu, source };
+            WorkerCommand::OpenEgress { egress, mtu, source, ifindex, hardware } => {
+                let own =
+                    OwnSocket { address: source, egress: table::Egress { ifindex, hardware } };
+                let opened = egress::Opened { id: egress, mtu, own };
                 self.open_egress(opened, plane, mechanism)
             }
             WorkerCommand::CloseEgress { egress } => {
@@ -219,7 +222,7 @@ impl Commands {
         mechanism: &mut impl Mechanism,
     ) -> Result<(), Refusal> {
         let socket = self.descriptors.pop();
-        let egress::Opened { id, source, .. } = opened;
+        let egress::Opened { id, own, .. } = opened;
         let set = SocketSet::Egress(id);
         if self.replica.name_sockets(set) {
             return Ok(());
@@ -232,7 +235,7 @@ impl Commands {
             egresses.remove(id);
             return Err(format!("egress {id}: taking in its socket: {error}"));
         }
-        routes.table.insert_own(source);
+        routes.table.insert_own(own);
         self.replica.sockets_opened(set);
         Ok(())
     }
@@ -318,7 +321,7 @@ fn close_ingress(id: IngressId, plane: &mut DataPlane, mechanism: &mut impl Mech
 fn close_egress(id: EgressId, plane: &mut DataPlane, mechanism: &mut impl Mechanism) {
     if let Some((index, egress)) = plane.egresses.remove(id) {
         mechanism.dismiss(index as u32);
-        plane.routes.table.remove_own(egress.source);
+        plane.routes.table.remove_own(egress.own);
     }
 }
 

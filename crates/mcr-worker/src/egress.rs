@@ -1,10 +1,11 @@
 //! The sockets that datagrams leave by, and what the kernel's refusals mean.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use foldhash::{HashMap, HashMapExt};
 use mcr_core::ids::EgressId;
+use mcr_core::table::OwnSocket;
 use mcr_core::verdict::EgressError;
 use mcr_sys::send::Errno;
 
@@ -13,8 +14,8 @@ use mcr_sys::send::Errno;
 pub(crate) struct Egress {
     pub(crate) id: EgressId,
     pub(crate) socket: OwnedFd,
-    /// Where its datagrams come from.
-    pub(crate) source: SocketAddr,
+    /// By what its datagrams are known.
+    pub(crate) own: OwnSocket,
     /// The longest UDP payload that fits one packet of the interface.
     longest_payload: u32,
     /// Whether the kernel still takes runs in one piece.
@@ -23,14 +24,14 @@ pub(crate) struct Egress {
 
 impl Egress {
     pub(crate) fn new(opened: Opened, socket: OwnedFd) -> Self {
-        let Opened { id, mtu, source } = opened;
+        let Opened { id, mtu, own } = opened;
         // IPv4 (RFC 791) or IPv6 (RFC 8200) without options, and UDP (RFC 768).
-        let headers = match source.ip() {
+        let headers = match own.address.ip() {
             IpAddr::V4(_) => 20 + 8,
             IpAddr::V6(_) => 40 + 8,
         };
         let longest_payload = mtu.saturating_sub(headers);
-        Self { id, socket, source, longest_payload, segments: true }
+        Self { id, socket, own, longest_payload, segments: true }
     }
 
     /// Whether a run with such segments may go out in one piece.
@@ -50,7 +51,7 @@ pub(crate) struct Opened {
     pub(crate) id: EgressId,
     /// Of the interface.
     pub(crate) mtu: u32,
-    pub(crate) source: SocketAddr,
+    pub(crate) own: OwnSocket,
 }
 
 /// The egress sockets, each at an index that routes remember.

@@ -201,7 +201,7 @@ impl Sending {
         let egress = egresses.at(self.egress.0, self.egress.1);
         trace(sources, run, first..first + self.count as usize, |route| Copy {
             step,
-            source: egress.map(|egress| egress.source),
+            source: egress.map(|egress| egress.own.address),
             destination: route.destination(self.output),
         });
     }

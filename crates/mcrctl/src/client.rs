@@ -116,7 +116,7 @@ fn refusal(code: ErrorCode) -> ExitCode {
         ErrorCode::TooLarge
         | ErrorCode::Invalid
         | ErrorCode::Conflict
-        | ErrorCode::Cycle
+        | ErrorCode::Chain
         | ErrorCode::Limit
         | ErrorCode::NotFound => ExitCode::DataErr,
         ErrorCode::Forbidden => ExitCode::NoPerm,

@@ -42,6 +42,7 @@ impl Host {
                 index,
                 name,
                 link: *u.choose(&[Some(LinkLayer::Ethernet), Some(LinkLayer::Ip), None])?,
+                hardware: if u.arbitrary()? { Some([2; 6]) } else { None },
                 mtu: *u.choose(&[0, 576, 1_500, 9_000, u32::MAX])?,
                 up: u.ratio(3, 4)?,
                 carrier: u.ratio(3, 4)?,
@@ -150,7 +151,7 @@ impl Host {
 
     fn set_routes(&mut self, rules: &RuleSet) {
         let egress = |key: &EgressKey| self.egresses.get(key).copied();
-        let is_pending = |id: RuleId| self.demands[&id].is_pending();
+        let is_pending = |id: RuleId| self.demands[&id].is_pending;
         let made = rules.iter().filter(|declared| !is_pending(declared.id));
         let made = made.filter_map(|d| Some((d.id, route(d, &self.interfaces, egress)?)));
         let made: BTreeMap<_, _> = made.collect();

@@ -21,8 +21,8 @@ pub enum ErrorCode {
     Invalid,
     /// Another rule has the same input or the same name.
     Conflict,
-    /// Datagrams would come back to where they came from.
-    Cycle,
+    /// A rule would take what another one sends, which MCR never does.
+    Chain,
     /// More than MCR is made for.
     Limit,
     /// There is no such rule.

@@ -268,6 +268,8 @@ fn any_command() -> impl Strategy<Value = WorkerCommand> {
         any_ingress().prop_map(Command::OpenIngress),
         any::<u32>().prop_map(|id| Command::CloseIngress { ingress: IngressId(id) }),
         egress.prop_map(|(id, mtu, address, port)| Command::OpenEgress {
+            ifindex: IfIndex(mtu),
+            hardware: address.is_ipv4().then_some([2, 0, 0, 0, 0, id as u8]),
             egress: EgressId(id),
             mtu,
             source: SocketAddr::new(address, port),

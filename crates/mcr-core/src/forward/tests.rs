@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ids::RuleSlot;
+use crate::table::{Egress, OwnSocket};
 use crate::wire::samples;
 
 const PAYLOAD: &[u8] = b"a datagram's payload";
@@ -19,8 +20,10 @@ fn table() -> ForwardingTable {
         let key = RouteKey { ifindex: INGRESS, address: to.ip(), port: to.port() };
         table.insert(key, None, slot);
     }
-    table.insert_own("10.0.0.1:40000".parse().unwrap());
-    table.insert_own("[fd00::1]:40000".parse().unwrap());
+    for own in ["10.0.0.1:40000", "[fd00::1]:40000"] {
+        let egress = Egress { ifindex: INGRESS, hardware: None };
+        table.insert_own(OwnSocket { address: own.parse().unwrap(), egress });
+    }
     table
 }
 

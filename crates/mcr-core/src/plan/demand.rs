@@ -267,6 +267,7 @@ fn egress_of(output: &Output, interfaces: &Interfaces) -> Result<EgressKey, NoEg
     Ok(EgressKey {
         ifindex: interface.index,
         interface: interface.name.clone(),
+        hardware: interface.hardware,
         source: options.source.or_else(primary).ok_or(NoEgress::Address)?,
         source_port: options.source_port,
         ttl: options.ttl,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::endpoint::InterfaceName;
 use crate::ids::IfIndex;
-use crate::interfaces::LinkLayer;
+use crate::interfaces::{HardwareAddress, LinkLayer};
 use crate::limits;
 
 /// Something of the kernel's that the supervisor holds while a rule needs it.
@@ -116,6 +116,8 @@ pub struct EgressKey {
     pub ifindex: IfIndex,
     /// Its name.
     pub interface: InterfaceName,
+    /// Its hardware address, by which its frames are known.
+    pub hardware: Option<HardwareAddress>,
     /// The source address.
     pub source: IpAddr,
     /// The source port; `None` leaves it to the kernel.

@@ -15,6 +15,7 @@ fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
         index: IfIndex(index),
         name: name.parse().unwrap(),
         link: Some(LinkLayer::Ethernet),
+        hardware: None,
         mtu: 1500,
         up: true,
         carrier: true,
@@ -105,6 +106,7 @@ fn a_rule_needs_membership_ring_and_sockets() {
         ttl: 64,
         dscp: 0,
         multicast_loop: false,
+        hardware: None,
         mtu: 1500,
     };
     let expected = [
@@ -326,6 +328,7 @@ fn keys_hold_all_that_sockets_depend_on() {
     let egress = Resource::Egress(EgressKey {
         ifindex: IfIndex(2),
         interface: "in".parse().unwrap(),
+        hardware: None,
         source: [10, 0, 0, 8].into(),
         source_port: Some(4000),
         ttl: 3,

@@ -31,9 +31,9 @@ pub enum Refused {
         /// The other rule.
         id: RuleId,
     },
-    /// Datagrams would come back to the rule's input.
-    #[error("the rule's datagrams would circle: {0}")]
-    Cycle(Cycle),
+    /// A rule would take what this host sends.
+    #[error("{0}")]
+    Chain(Box<Chain>),
     /// There are [`limits::RULES`] rules.
     #[error("there are {max} rules, and no more may be", max = limits::RULES)]
     TooManyRules,
@@ -58,32 +58,36 @@ impl Refused {
         match self {
             Self::Invalid(_) => "invalid",
             Self::InputTaken { .. } | Self::NameTaken { .. } => "conflict",
-            Self::Cycle(_) => "cycle",
+            Self::Chain(_) => "chain",
             Self::TooManyRules | Self::TooManyOutputs { .. } => "limit",
         }
     }
 }
 
-/// The way by which datagrams would come back to where they came from.
+/// Two rules, one of which sends to what the other takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cycle {
-    /// The refused rule's input, where the way begins and ends.
-    pub input: Endpoint,
-    /// The rules that the datagrams would pass after the refused one, each with its input.
-    pub through: Vec<(Endpoint, RuleId)>,
+pub struct Chain {
+    /// The rule that sends; `None`: the refused one.
+    pub sender: Option<RuleId>,
+    /// The rule that takes; `None`: the refused one.
+    pub taker: Option<RuleId>,
+    /// The endpoint of both.
+    pub at: Endpoint,
 }
 
-impl fmt::Display for Cycle {
+impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.input)?;
-        for (input, id) in self.through.iter().take(limits::CYCLE_SHOWN) {
-            write!(f, " -> {input} (rule {id})")?;
-        }
-        match self.through.len().saturating_sub(limits::CYCLE_SHOWN) {
-            0 => {}
-            more => write!(f, " -> {more} more rules")?,
-        }
-        write!(f, " -> {}", self.input)
+        let rule = |id: Option<RuleId>| match id {
+            Some(id) => format!("rule {id}"),
+            None => "this rule".into(),
+        };
+        let (sender, taker, at) = (rule(self.sender), rule(self.taker), &self.at);
+        write!(
+            f,
+            "{sender} sends to {at}, and {taker} takes it there: MCR never takes what it sent \
+             itself. Give {sender} the outputs of {taker}; if other hosts send to {at}, name one \
+             with source="
+        )
     }
 }
 

@@ -53,28 +53,55 @@ fn families_do_not_mix() {
     assert_eq!(table.lookup(&key, ip("fd00::7")), None);
 }
 
+const NEAR: Egress = Egress { ifindex: IfIndex(5), hardware: Some([2, 0, 0, 0, 0, 5]) };
+
+fn own(address: &str) -> OwnSocket {
+    OwnSocket { address: address.parse().unwrap(), egress: NEAR }
+}
+
+fn arrival(ifindex: u32, last: Option<u8>) -> Arrival {
+    Arrival { ifindex: IfIndex(ifindex), sender: last.map(|last| [2, 0, 0, 0, 0, last]) }
+}
+
 #[test]
-fn own_addresses_are_counted() {
+fn own_sockets_are_counted() {
     let mut table = ForwardingTable::with_capacity(4);
-    let address: SocketAddr = "10.0.0.1:40000".parse().unwrap();
-    let is_own = |table: &ForwardingTable| table.is_own(address.ip(), address.port());
-    table.remove_own(address);
-    assert!(!is_own(&table));
-    table.insert_own(address);
-    table.insert_own(address);
-    table.remove_own(address);
-    assert!(is_own(&table));
-    assert!(!table.is_own(address.ip(), 40001));
-    table.remove_own(address);
-    assert!(!is_own(&table));
+    let own = own("10.0.0.1:40000");
+    let other = OwnSocket { egress: Egress { ifindex: IfIndex(6), hardware: None }, ..own };
+    let is_own =
+        |table: &ForwardingTable, port| table.is_own(own.address.ip(), port, arrival(5, Some(9)));
+    table.remove_own(own);
+    assert!(!is_own(&table, 40000));
+    table.insert_own(own);
+    table.insert_own(own);
+    table.insert_own(other);
+    table.remove_own(own);
+    assert!(is_own(&table, 40000));
+    assert!(!is_own(&table, 40001));
+    table.remove_own(own);
+    assert!(!is_own(&table, 40000), "the other interface's");
+    table.remove_own(other);
+    assert!(table.own.is_empty());
+}
+
+/// The same address and port on another network are another host's.
+#[test]
+fn own_sockets_are_told_by_interface_or_hardware_address() {
+    let mut table = ForwardingTable::with_capacity(4);
+    table.insert_own(own("10.0.0.1:5353"));
+    let is_own = |arrival| table.is_own(ip("10.0.0.1"), 5353, arrival);
+    assert!(is_own(arrival(5, Some(9))), "reflected on its interface");
+    assert!(is_own(arrival(6, Some(5))), "another interface of the same link");
+    assert!(!is_own(arrival(6, Some(9))), "another network");
+    assert!(is_own(arrival(6, None)), "a link that cannot tell");
 }
 
 /// The scope that a link-local socket address carries stands in no packet.
 #[test]
 fn own_addresses_are_told_without_their_scope() {
     let mut table = ForwardingTable::with_capacity(4);
-    table.insert_own("[fe80::1%3]:40000".parse().unwrap());
-    assert!(table.is_own(ip("fe80::1"), 40000));
+    table.insert_own(own("[fe80::1%3]:40000"));
+    assert!(table.is_own(ip("fe80::1"), 40000, arrival(5, Some(9))));
 }
 
 /// What the documented room was reckoned with.

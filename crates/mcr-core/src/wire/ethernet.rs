@@ -1,6 +1,7 @@
 //! Ethernet II frames (IEEE 802.3, clause 3).
 
 use super::u16_at;
+use crate::interfaces::HardwareAddress;
 use crate::verdict::DropReason;
 
 /// Bytes of the header: two addresses and the type. The check sequence at the frame's end is never
@@ -41,6 +42,14 @@ impl<'a> EthernetFrame<'a> {
     pub fn parse(frame: &'a [u8]) -> Result<Self, DropReason> {
         let (header, payload) = frame.split_first_chunk().ok_or(DropReason::Truncated)?;
         Ok(Self { header, payload })
+    }
+
+    /// Who sent it on this link.
+    #[inline]
+    pub fn source(&self) -> HardwareAddress {
+        let mut source = [0; 6];
+        source.copy_from_slice(&self.header[6..12]);
+        source
     }
 
     /// What the frame carries, by its type field.

@@ -168,7 +168,7 @@ pub(crate) fn code(refused: &Refused) -> ErrorCode {
     match refused {
         Refused::Invalid(_) => ErrorCode::Invalid,
         Refused::InputTaken { .. } | Refused::NameTaken { .. } => ErrorCode::Conflict,
-        Refused::Cycle(_) => ErrorCode::Cycle,
+        Refused::Chain(_) => ErrorCode::Chain,
         Refused::TooManyRules | Refused::TooManyOutputs { .. } => ErrorCode::Limit,
     }
 }

@@ -115,6 +115,7 @@ mod tests {
             index: IfIndex(index),
             name: name.parse().unwrap(),
             link: None,
+            hardware: None,
             mtu: 1500,
             up: true,
             carrier: true,

@@ -107,7 +107,8 @@ impl Egresses {
     /// What to tell a worker of a set.
     pub(crate) fn command(&self, id: EgressId) -> Option<WorkerCommand> {
         let set = self.sets.get(&id)?;
-        Some(WorkerCommand::OpenEgress { egress: id, mtu: set.key.mtu, source: set.source })
+        let EgressKey { mtu, ifindex, hardware, .. } = set.key;
+        Some(WorkerCommand::OpenEgress { egress: id, mtu, source: set.source, ifindex, hardware })
     }
 
     /// The socket of a worker in a set.

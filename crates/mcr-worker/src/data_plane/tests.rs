@@ -10,6 +10,7 @@ use mcr_core::ids::{EgressId, IfIndex, IngressId, OutputSlot, RuleId, RuleSlot, 
 use mcr_core::interfaces::LinkLayer;
 use mcr_core::ledger::{self, Header, OutputCounter, RingCounter};
 use mcr_core::route::{Route, RouteKey, RouteOutput, Via};
+use mcr_core::table::{self, OwnSocket};
 use mcr_core::trace::Subject;
 use mcr_core::verdict::EgressError;
 use mcr_lab::namespace::Namespace;
@@ -90,7 +91,9 @@ impl Bench {
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.set_nonblocking(true).unwrap();
         let source = sender.local_addr().unwrap();
-        let opened = egress::Opened { id: EGRESS, mtu: 65_535, source };
+        let egress = table::Egress { ifindex: IfIndex(1), hardware: None };
+        let own = OwnSocket { address: source, egress };
+        let opened = egress::Opened { id: EGRESS, mtu: 65_535, own };
         self.plane.egresses.insert(Egress::new(opened, sender.into()));
         let (here, nowhere) = (self.receiver.local_addr().unwrap(), "203.0.113.1:9");
         self.add_route(1, WIDE, &[here, here, nowhere.parse().unwrap()], loopback);

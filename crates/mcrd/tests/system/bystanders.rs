@@ -11,7 +11,7 @@ use mcr_lab::harness::Suite;
 use mcr_lab::sink::Sink;
 use mcr_lab::topology::RelayTopology;
 
-use crate::fixture::{Relay, Sent, delivered, rule};
+use crate::fixture::{Relay, Sent, delivered, on_core, rule};
 use crate::variant::{Family, Variant, endpoint, matrix};
 
 /// Registers the trials.
@@ -40,7 +40,7 @@ fn program(relay: &Relay, port: u16) -> Result<Sink> {
 fn send_to_host(relay: &Relay, port: u16) -> Result<Sent> {
     let host = SocketAddr::new(relay.variant.family.egress(0), port);
     let generator = Generator::new(&relay.net.sinks[0], "sink0").rate(2_000).count(500);
-    let sent = generator.flow(0, host).run()?.total();
+    let sent = on_core(relay.cores[0], || generator.flow(0, host).run())?.total();
     Ok(Sent { streams: 1, of_each: sent })
 }
 
@@ -85,7 +85,7 @@ fn a_named_source_port(variant: Variant) -> Result<()> {
             let from = SocketAddr::new(variant.family.egress(0), PORT);
             ensure!(report.stream(0).origins.iter().eq([&from]), "{report:#?}");
             let sender = Generator::new(&relay.net.sinks[0], "sink0").rate(2_000).count(500);
-            let of_each = sender.flow(0, output).run()?.total();
+            let of_each = on_core(relay.cores[0], || sender.flow(0, output).run())?.total();
             delivered(member, Sent { streams: 1, of_each }).map(drop)
         })?;
     }
