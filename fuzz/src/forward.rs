@@ -70,6 +70,7 @@ pub fn forward(data: &[u8]) {
             _ => ChecksumStatus::NotFilledIn,
         },
         vlan_tagged: flags & 8 != 0,
+        for_other_host: flags & 64 != 0,
         coalescing: match (flags >> 4 & 3, segment) {
             (0 | 1, _) => Coalescing::Single,
             (2, Some(bytes)) => Coalescing::Segments(bytes),

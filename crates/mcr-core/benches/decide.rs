@@ -53,6 +53,7 @@ fn frame(bytes: &[u8], checksum: ChecksumStatus) -> Frame<'_> {
         link: LinkLayer::Ethernet,
         checksum,
         vlan_tagged: false,
+        for_other_host: false,
         coalescing: Coalescing::Single,
     }
 }

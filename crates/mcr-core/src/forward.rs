@@ -30,6 +30,9 @@ pub struct Frame<'a> {
     /// Whether it bore a VLAN tag that the kernel took off and reports beside it. A priority tag
     /// (VLAN 0, IEEE 802.1Q) is none: it belongs to no VLAN, and the kernel ignores it as well.
     pub vlan_tagged: bool,
+    /// Whether its link-layer destination is another host (packet(7), `PACKET_OTHERHOST`). The
+    /// kernel takes no such frame, and sees it on promiscuous links only.
+    pub for_other_host: bool,
     /// Whether it is one datagram or several.
     pub coalescing: Coalescing,
 }
@@ -129,7 +132,7 @@ pub enum ChecksumStatus {
 ///
 /// What is looked at, in this order; the first that does not hold names the reason:
 /// 1. coalescing: a super-frame must be one that can be taken apart;
-/// 2. VLAN tags: the frame belongs to another (virtual) interface;
+/// 2. VLAN tags: the frame belongs to another (virtual) interface; its link-layer destination;
 /// 3. the headers of link, IP and UDP, outermost first;
 /// 4. the rules: (S,G) before (\*,G);
 /// 5. the source: no egress socket of ours, on this interface or on this link;
@@ -147,6 +150,9 @@ fn decide(table: &ForwardingTable, frame: &Frame<'_>) -> Result<Verdict, DropRea
     }
     if frame.vlan_tagged {
         return Err(DropReason::WrongVlan);
+    }
+    if frame.for_other_host {
+        return Err(DropReason::OtherHost);
     }
     let datagram = Datagram::parse(frame.link, frame.bytes)?;
     let rule = table.lookup(&key(frame, &datagram), datagram.source).ok_or(DropReason::NoRule)?;

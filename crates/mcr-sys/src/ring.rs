@@ -31,6 +31,11 @@ const DATA_VALID: u8 = 2;
 const GSO_NONE: u8 = 0;
 /// `VIRTIO_NET_HDR_GSO_UDP_L4`, given for UDP segments from Linux 6.2.
 const GSO_UDP_L4: u8 = 5;
+/// A `struct sockaddr_ll` stands in each slot behind the header, aligned to 16 bytes
+/// (`TPACKET_ALIGNMENT`).
+const ADDRESS: usize = size_of::<libc::tpacket2_hdr>().next_multiple_of(16);
+/// Offset of `sll_pkttype` in it.
+const PACKET_TYPE: usize = std::mem::offset_of!(libc::sockaddr_ll, sll_pkttype);
 /// The bits of a VLAN tag that are the VLAN's number (`VLAN_VID_MASK`, `linux/if_vlan.h`).
 const VLAN_ID: u16 = 0x0fff;
 /// `TP_STATUS_GSO_TCP` (`linux/if_packet.h`, from Linux 5.14), absent from the libc crate.
@@ -67,6 +72,8 @@ pub struct RingFrame<'r> {
     /// Whether the tag of a VLAN was taken off the frame and stands beside it. A priority tag, of
     /// VLAN 0 (IEEE 802.1Q), is none.
     pub vlan_tagged: bool,
+    /// Whether its link-layer destination is another host (`PACKET_OTHERHOST`, packet(7)).
+    pub for_other_host: bool,
     /// Whether this is one datagram or a super-frame of several (GRO, LRO, a local sender's GSO).
     pub coalescing: Coalescing,
 }
@@ -141,17 +148,18 @@ impl RxRing {
         let vlan_tagged =
             status & libc::TP_STATUS_VLAN_VALID != 0 && header.tp_vlan_tci & VLAN_ID != 0;
         let (offset, behind) = (self.memory.offset(slot) + first, self.memory.bytes_mapped());
-        let bytes = first - VNET_HEADER_BYTES..first + captured;
+        let bytes = ADDRESS..first + captured;
         // SAFETY: as above. The frame borrows the ring, so that `release`, which hands slots back,
         // cannot be called while it lives.
         let slot_bytes = unsafe { self.memory.bytes(slot, bytes) };
-        let (before, bytes) = slot_bytes.split_at(VNET_HEADER_BYTES);
+        let for_other_host = slot_bytes[PACKET_TYPE] == libc::PACKET_OTHERHOST;
+        let (before, bytes) = slot_bytes.split_at(first - ADDRESS);
         if status & libc::TP_STATUS_COPY != 0 {
             let start = Beginning { bytes, original_len };
             match self.copies.of_slot(slot, &start, self.socket.as_fd()) {
                 Look::Here(long) => {
                     let frame = long_frame(&self.copies, behind, &long);
-                    return Some(RingFrame { received_ns, vlan_tagged, ..frame });
+                    return Some(RingFrame { received_ns, vlan_tagged, for_other_host, ..frame });
                 }
                 Look::NoRoom => return None,
                 // Its beginning, in the slot, is all there is.
@@ -166,6 +174,7 @@ impl RxRing {
             received_ns,
             checksum: checksum(status),
             vlan_tagged,
+            for_other_host,
             coalescing: if tcp { Coalescing::Unknown } else { coalescing(vnet_header(before)) },
         })
     }
@@ -234,6 +243,7 @@ fn long_frame<'r>(copies: &'r Copies, ring_bytes: usize, long: &LongFrame) -> Ri
             _ => Checksum::Unverified,
         },
         vlan_tagged: false,
+        for_other_host: false,
         coalescing: coalescing(vnet_header),
     }
 }

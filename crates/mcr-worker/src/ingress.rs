@@ -130,6 +130,7 @@ impl Origin {
                 Checksum::NotFilledIn => ChecksumStatus::NotFilledIn,
             },
             vlan_tagged: frame.vlan_tagged,
+            for_other_host: frame.for_other_host,
             coalescing: match frame.coalescing {
                 ring::Coalescing::Single => Coalescing::Single,
                 ring::Coalescing::Segments(bytes) => Coalescing::Segments(bytes),

@@ -47,6 +47,7 @@ fn seen(bytes: &[u8]) -> Frame<'_> {
         link: LinkLayer::Ethernet,
         checksum: ChecksumStatus::Unverified,
         vlan_tagged: false,
+        for_other_host: false,
         coalescing: Coalescing::Single,
     }
 }
@@ -92,6 +93,8 @@ fn the_outermost_reason_is_named() {
     let tagged = Frame { vlan_tagged: true, ..seen(&frame) };
     let drop = |frame: &Frame<'_>| forward(&table(), frame);
     assert_eq!(drop(&tagged), Verdict::Drop(DropReason::WrongVlan));
+    let strange = Frame { for_other_host: true, ..seen(&frame) };
+    assert_eq!(forward(&table(), &strange), Verdict::Drop(DropReason::OtherHost));
     let coalesced = Frame { coalescing: Coalescing::Unknown, ..tagged };
     assert_eq!(drop(&coalesced), Verdict::Drop(DropReason::Coalesced));
 }

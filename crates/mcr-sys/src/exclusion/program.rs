@@ -61,11 +61,12 @@ pub(super) fn compile(link: LinkHeader, map: BorrowedFd) -> Vec<Instruction> {
 }
 
 /// Leaves alone what this interface did not receive itself: copies of what this host sends to a
-/// group, which a packet ring does not get and which have no link-layer header, and frames of a
-/// VLAN. (VLAN 0 is a priority and no VLAN, IEEE 802.1Q.)
+/// group, which a packet ring does not get and which have no link-layer header; frames for other
+/// hosts, which a bridge may pass on; and frames of a VLAN. (VLAN 0 is a priority and no VLAN,
+/// IEEE 802.1Q.)
 fn of_this_interface(asm: &mut Assembler, next: Label) {
     asm.load(Word, R1, R6, sk_buff::PKT_TYPE);
-    asm.jump_if(R1, Greater, Value(libc::PACKET_OTHERHOST.into()), next);
+    asm.jump_if(R1, Greater, Value(libc::PACKET_MULTICAST.into()), next);
     let untagged = asm.label();
     asm.load(Word, R1, R6, sk_buff::VLAN_PRESENT);
     asm.jump_if(R1, Equal, Value(0), untagged);

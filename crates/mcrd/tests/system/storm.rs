@@ -91,9 +91,10 @@ fn storm(relay: &mut Relay, seed: u64) -> Result<()> {
     let endless = || relay.generator().rate(CLEAN_RATE).count(u64::MAX);
     let traffic = relay.start_sending(endless, clean)?;
     let ifindex = link::ifindex(&relay.net.relay, "in0")?;
+    let mac = link::mac_address(&relay.net.relay, "in0")?;
     let mut wanted = flows.map(|[source, group]| (group, Some(source.ip()))).to_vec();
     wanted.push((clean, None));
-    let fates = strike(&sender, Storm::new(seed, &flows), Oracle::new(ifindex, &wanted))?;
+    let fates = strike(&sender, Storm::new(seed, &flows), Oracle::new(ifindex, mac, &wanted))?;
     let sent = traffic.stop()?;
 
     let offered = sent + fates.admitted();

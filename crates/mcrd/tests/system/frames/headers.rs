@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use mcr_lab::frame::{Checksum, Extension, Fragment, FrameBuilder};
 use mcr_lab::harness::Suite;
+use mcr_lab::link::{self, MacAddress};
 use mcr_lab::payload::payload;
 use mcr_lab::raw_sender::RawSender;
 use mcr_lab::sink::Sink;
@@ -49,7 +50,9 @@ fn headers(variant: Variant) -> Result<()> {
         relay.add_active(&rule(input(variant), "in0", &[endpoint(output(variant), "out0")]))?;
         let sender = RawSender::open(&relay.net.source, "src0")?;
         let mut expected = Expected::default();
-        for (name, bytes, fate) in cases(variant) {
+        let own_mac = link::mac_address(&relay.net.relay, "in0")?;
+        let cases = cases(variant).into_iter().chain(to_hosts(variant, own_mac));
+        for (name, bytes, fate) in cases {
             for _ in 0..TIMES {
                 sender.send(&bytes).context(name)?;
             }
@@ -155,6 +158,17 @@ fn of_either_family(variant: Variant) -> Vec<Case> {
         ("priority tag", odd().vlan(0).build(), Relayed),
         ("two VLAN tags", odd().vlan(8).vlan(7).build(), KeptOut),
         ("TTL 1", odd().ttl(1).build(), Relayed),
+    ]
+}
+
+/// The group in frames that are not for the group's hardware address.
+fn to_hosts(variant: Variant, own_mac: MacAddress) -> [Case; 3] {
+    let to = |mac| odd(variant).destination_mac(mac).build();
+    let stranger = [0x02, 0, 0, 0, 0, 0x99];
+    [
+        ("a frame for this host", to(own_mac), Relayed),
+        ("a frame for all hosts", to([0xff; 6]), Relayed),
+        ("a frame for another host", to(stranger), Dropped("other_host")),
     ]
 }
 

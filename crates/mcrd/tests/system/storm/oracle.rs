@@ -14,6 +14,7 @@ use mcr_core::interfaces::LinkLayer;
 use mcr_core::route::RouteKey;
 use mcr_core::table::ForwardingTable;
 use mcr_core::verdict::{DropReason, Verdict};
+use mcr_lab::link::MacAddress;
 use mcr_lab::sink::Copies;
 use mcr_lab::witness::Testimony;
 use mcr_sys::filter::{self, LinkHeader, Program};
@@ -71,6 +72,7 @@ impl fmt::Display for Fates {
 #[derive(Debug)]
 pub(super) struct Oracle {
     ifindex: IfIndex,
+    mac: MacAddress,
     wanted: Vec<Wanted>,
     table: ForwardingTable,
     filter: Program,
@@ -79,7 +81,7 @@ pub(super) struct Oracle {
 
 impl Oracle {
     /// Of a relay with rules for these destinations on an interface.
-    pub(super) fn new(ifindex: u32, wanted: &[Wanted]) -> Self {
+    pub(super) fn new(ifindex: u32, mac: MacAddress, wanted: &[Wanted]) -> Self {
         let ifindex = IfIndex(ifindex);
         let mut table = ForwardingTable::new();
         let mut destinations = WantedDestinations::default();
@@ -103,7 +105,7 @@ impl Oracle {
             v6: intervals(&admission.v6),
             strangers: None,
         });
-        Self { ifindex, wanted: wanted.to_vec(), table, filter, fates: Fates::default() }
+        Self { ifindex, mac, wanted: wanted.to_vec(), table, filter, fates: Fates::default() }
     }
 
     /// Counts a frame that is about to be sent.
@@ -126,6 +128,7 @@ impl Oracle {
             link: LinkLayer::Ethernet,
             checksum: ChecksumStatus::Unverified,
             vlan_tagged,
+            for_other_host: self.is_for_other_host(&bytes),
             coalescing: Coalescing::Single,
         };
         match forward(&self.table, &frame) {
@@ -138,6 +141,13 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+}
+
+impl Oracle {
+    /// As `eth_type_trans` has it (`net/ethernet/eth.c`): neither a group's nor the interface's.
+    fn is_for_other_host(&self, frame: &[u8]) -> bool {
+        frame.first_chunk().is_some_and(|to: &MacAddress| to[0] & 1 == 0 && *to != self.mac)
     }
 }
 
