@@ -67,7 +67,7 @@ pub fn forward(data: &[u8]) {
         checksum: match flags >> 1 & 3 {
             0 => ChecksumStatus::Unverified,
             1 => ChecksumStatus::Valid,
-            _ => ChecksumStatus::NotFilledIn,
+            _ => ChecksumStatus::NotFilledIn { start: usize::from(*missing) },
         },
         vlan_tagged: flags & 8 != 0,
         for_other_host: flags & 64 != 0,

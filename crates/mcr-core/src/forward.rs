@@ -116,16 +116,20 @@ impl Frame<'_> {
 /// Bytes before the payload where the headers cannot be read: Ethernet's, IPv4's and UDP's.
 const LEAST_HEADER_BYTES: usize = 14 + 20 + 8;
 
-/// What the kernel knows of a frame's UDP checksum (packet(7), `TP_STATUS_CSUM*`).
+/// What the kernel knows of a frame's UDP checksum (`struct virtio_net_hdr`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChecksumStatus {
     /// Nothing.
     Unverified,
-    /// It was found valid, by the NIC for instance (`TP_STATUS_CSUM_VALID`).
+    /// It was found valid, by the NIC for instance (`VIRTIO_NET_HDR_F_DATA_VALID`).
     Valid,
     /// A sender on this host left it to hardware that the frame never met
-    /// (`TP_STATUS_CSUMNOTREADY`): what stands in its place means nothing.
-    NotFilledIn,
+    /// (`VIRTIO_NET_HDR_F_NEEDS_CSUM`): what stands in its place means nothing.
+    NotFilledIn {
+        /// Where the header with that checksum begins in the frame: that of UDP, or one within the
+        /// payload, where the sender is a tunnel's end.
+        start: usize,
+    },
 }
 
 /// Decides about a frame. Pure, and without allocation.
@@ -159,7 +163,7 @@ fn decide(table: &ForwardingTable, frame: &Frame<'_>) -> Result<Verdict, DropRea
     if table.is_own(datagram.source, datagram.udp.source_port(), frame.arrival()) {
         return Err(DropReason::Own);
     }
-    check_checksum(frame.checksum, &datagram)?;
+    check_checksum(frame, &datagram)?;
     if frame.coalescing.datagrams(datagram.payload.len()) > limits::DATAGRAMS_IN_A_FRAME {
         return Err(DropReason::Coalesced);
     }
@@ -196,10 +200,15 @@ fn is_separable(frame: &Frame<'_>) -> bool {
 
 /// A checksum not yet filled in cannot be wrong, nor missing. One that the kernel calls valid may
 /// be missing: NICs say so of datagrams without one.
-fn check_checksum(status: ChecksumStatus, datagram: &Datagram<'_>) -> Result<(), DropReason> {
+fn check_checksum(frame: &Frame<'_>, datagram: &Datagram<'_>) -> Result<(), DropReason> {
     let present = datagram.udp.checksum().is_some();
-    match status {
-        ChecksumStatus::NotFilledIn => Ok(()),
+    match frame.checksum {
+        ChecksumStatus::NotFilledIn { start } if start == datagram.udp_header() => Ok(()),
+        ChecksumStatus::NotFilledIn { .. } if frame.coalescing == Coalescing::Single => {
+            Err(DropReason::Unfilled)
+        }
+        // Its segments are those of the inner datagram.
+        ChecksumStatus::NotFilledIn { .. } => Err(DropReason::Coalesced),
         _ if !present && datagram.source.is_ipv6() => Err(DropReason::NoChecksum),
         ChecksumStatus::Unverified if present && !datagram.checksum_is_valid() => {
             Err(DropReason::BadChecksum)

@@ -71,6 +71,7 @@ counted! {
         NoChecksum = "no_checksum", "UDP over IPv6 without a checksum (RFC 8200, section 8.1).";
         WrongVlan = "wrong_vlan", "A VLAN-tagged frame seen on the parent interface.";
         OtherHost = "other_host", "A frame for another host's address, on a promiscuous link.";
+        Unfilled = "unfilled", "A checksum within its payload that cannot be filled in.";
         Coalesced = "coalesced", "Merged by GRO, LRO or GSO in a form that cannot be taken apart.";
         NotUdp = "not_udp", "Neither UDP over IPv4 nor UDP over IPv6.";
         NoRule = "no_rule", "No rule wants this destination (or this source of it).";

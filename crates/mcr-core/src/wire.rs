@@ -98,6 +98,12 @@ impl<'a> Datagram<'a> {
         })
     }
 
+    /// Where the UDP header stands in the frame.
+    #[inline]
+    pub fn udp_header(&self) -> usize {
+        self.payload.start - udp::HEADER_BYTES
+    }
+
     /// Whether the UDP checksum agrees with the datagram and its addresses. Only for a datagram
     /// that has one ([`UdpDatagram::checksum`]).
     #[inline]

@@ -4,6 +4,7 @@
 //! in the same order (`packet_mmap` in the kernel's documentation). Between the two, a slot's bytes
 //! do not change.
 
+mod checksum;
 mod copies;
 
 use std::io;
@@ -18,15 +19,10 @@ use crate::mapping::Mapping;
 use crate::packet::RingGeometry;
 use copies::{Beginning, Copies, LongFrame, Look};
 
-/// Offsets in `struct virtio_net_hdr`, which ends where the frame begins: `flags`, `gso_type`, and
-/// `gso_size` in host byte order.
-const VNET_FLAGS: usize = 0;
+/// Offsets in `struct virtio_net_hdr`, which ends where the frame begins; `gso_size` is in host
+/// byte order.
 const VNET_GSO_TYPE: usize = 1;
 const VNET_GSO_SIZE: usize = 4;
-/// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the checksum is not filled in.
-const NEEDS_CHECKSUM: u8 = 1;
-/// `VIRTIO_NET_HDR_F_DATA_VALID`: the checksum was verified.
-const DATA_VALID: u8 = 2;
 /// `VIRTIO_NET_HDR_GSO_NONE`.
 const GSO_NONE: u8 = 0;
 /// `VIRTIO_NET_HDR_GSO_UDP_L4`, given for UDP segments from Linux 6.2.
@@ -52,7 +48,12 @@ pub enum Checksum {
     /// The device or the kernel verified it.
     Valid,
     /// A sender on this host left it for a device to fill in.
-    NotFilledIn,
+    NotFilledIn {
+        /// Where the part that it covers begins in the frame; it goes to the end.
+        start: u16,
+        /// Where it stands in that part.
+        offset: u16,
+    },
 }
 
 /// One received frame, in its slot, or whole beside it where it is longer.
@@ -76,6 +77,17 @@ pub struct RingFrame<'r> {
     pub for_other_host: bool,
     /// Whether this is one datagram or a super-frame of several (GRO, LRO, a local sender's GSO).
     pub coalescing: Coalescing,
+}
+
+impl RingFrame<'_> {
+    /// Whether [`RxRing::fill_in`] can do what a device would do.
+    pub fn is_fillable(&self) -> bool {
+        let Checksum::NotFilledIn { start, offset } = self.checksum else {
+            return false;
+        };
+        let is_whole = self.bytes.len() == self.original_len as usize;
+        is_whole && usize::from(start) + usize::from(offset) + 2 <= self.bytes.len()
+    }
 }
 
 /// What the kernel says of a frame's segments.
@@ -172,11 +184,29 @@ impl RxRing {
             offset,
             original_len,
             received_ns,
-            checksum: checksum(status),
+            checksum: checksum::known(vnet_header(before)),
             vlan_tagged,
             for_other_host,
             coalescing: if tcp { Coalescing::Unknown } else { coalescing(vnet_header(before)) },
         })
+    }
+
+    /// Fills in the checksum that a sender on this host left to a device, for which the `n`th frame
+    /// is then [`Checksum::Unverified`].
+    ///
+    /// # Panics
+    /// When the `n`th frame is not there, or not [fillable](RingFrame::is_fillable).
+    pub fn fill_in(&mut self, n: usize) {
+        let slot = self.slot(n).filter(|slot| self.is_readers(*slot)).expect("a frame is there");
+        if let Some(long) = self.copies.whole(slot) {
+            return checksum::fill_in(long);
+        }
+        // SAFETY: its status says that the kernel is done with the slot, as `frame` found as well.
+        let header = unsafe { self.memory.header(slot) };
+        let (first, captured) = (usize::from(header.tp_mac), header.tp_snaplen as usize);
+        let bytes = first - VNET_HEADER_BYTES..first + captured;
+        // SAFETY: as above.
+        checksum::fill_in(unsafe { self.memory.bytes(slot, bytes) });
     }
 
     /// System calls made since this was last asked: one for each message read
@@ -237,11 +267,7 @@ fn long_frame<'r>(copies: &'r Copies, ring_bytes: usize, long: &LongFrame) -> Ri
         offset: ring_bytes + long.place.start,
         original_len: long.original_len,
         received_ns: 0,
-        checksum: match vnet_header[VNET_FLAGS] {
-            flags if flags & NEEDS_CHECKSUM != 0 => Checksum::NotFilledIn,
-            flags if flags & DATA_VALID != 0 => Checksum::Valid,
-            _ => Checksum::Unverified,
-        },
+        checksum: checksum::known(vnet_header),
         vlan_tagged: false,
         for_other_host: false,
         coalescing: coalescing(vnet_header),
@@ -259,16 +285,6 @@ fn coalescing(vnet_header: &[u8; VNET_HEADER_BYTES]) -> Coalescing {
         (GSO_NONE, _) => Coalescing::Single,
         (GSO_UDP_L4, Some(bytes)) => Coalescing::Segments(bytes),
         _ => Coalescing::Unknown,
-    }
-}
-
-fn checksum(status: u32) -> Checksum {
-    if status & libc::TP_STATUS_CSUMNOTREADY != 0 {
-        Checksum::NotFilledIn
-    } else if status & libc::TP_STATUS_CSUM_VALID != 0 {
-        Checksum::Valid
-    } else {
-        Checksum::Unverified
     }
 }
 

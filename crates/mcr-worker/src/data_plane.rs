@@ -102,7 +102,12 @@ impl DataPlane {
         let is_tracing = self.tracer.is_on();
         while let Some(frame) = ingress.ring.frame(reading.frames) {
             let view = origin.view(&frame);
-            let datagrams = match forward(&self.routes.table, &view) {
+            let verdict = forward(&self.routes.table, &view);
+            if verdict == Verdict::Drop(DropReason::Unfilled) && frame.is_fillable() {
+                ingress.ring.fill_in(reading.frames);
+                continue;
+            }
+            let datagrams = match verdict {
                 Verdict::Forward { rule, payload } => {
                     let datagrams = view.coalescing.datagrams(payload.len());
                     let fan_out = self.routes.fan_out(rule);

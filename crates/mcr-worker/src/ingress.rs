@@ -127,7 +127,9 @@ impl Origin {
             checksum: match frame.checksum {
                 Checksum::Unverified => ChecksumStatus::Unverified,
                 Checksum::Valid => ChecksumStatus::Valid,
-                Checksum::NotFilledIn => ChecksumStatus::NotFilledIn,
+                Checksum::NotFilledIn { start, .. } => {
+                    ChecksumStatus::NotFilledIn { start: start.into() }
+                }
             },
             vlan_tagged: frame.vlan_tagged,
             for_other_host: frame.for_other_host,

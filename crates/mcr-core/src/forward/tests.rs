@@ -39,6 +39,12 @@ fn addresses(from: &str, to: &str) -> (SocketAddr, SocketAddr) {
     (from.parse().unwrap(), to.parse().unwrap())
 }
 
+/// The checksum of UDP, in a packet without options or extension headers.
+fn not_filled_in(frame: &[u8]) -> ChecksumStatus {
+    let ip_header = if frame[12..14] == [0x86, 0xdd] { 40 } else { 20 };
+    ChecksumStatus::NotFilledIn { start: 14 + ip_header }
+}
+
 fn seen(bytes: &[u8]) -> Frame<'_> {
     Frame {
         bytes,
@@ -103,7 +109,7 @@ fn the_outermost_reason_is_named() {
 fn super_frame(bytes: &[u8], segment_bytes: u16) -> Frame<'_> {
     Frame {
         coalescing: Coalescing::Segments(NonZeroU16::new(segment_bytes).unwrap()),
-        checksum: ChecksumStatus::NotFilledIn,
+        checksum: not_filled_in(bytes),
         ..seen(bytes)
     }
 }
@@ -134,7 +140,7 @@ fn a_super_frame_that_nobody_vouches_for_is_dropped() {
     let bytes = samples::frame(from, to, PAYLOAD);
     let whole = super_frame(&bytes, 5);
     for (checksum, taken) in [
-        (ChecksumStatus::NotFilledIn, true),
+        (not_filled_in(&bytes), true),
         (ChecksumStatus::Valid, true),
         (ChecksumStatus::Unverified, false),
     ] {
@@ -205,10 +211,24 @@ fn corruption_is_not_laundered() {
         let mut frame = intact;
         let last = frame.len() - 1;
         frame[last] ^= 1;
-        for checksum in [ChecksumStatus::Valid, ChecksumStatus::NotFilledIn] {
+        for checksum in [ChecksumStatus::Valid, not_filled_in(&frame)] {
             let believed = Frame { checksum, ..seen(&frame) };
             assert!(matches!(forward(&table(), &believed), Verdict::Forward { .. }));
         }
+    }
+}
+
+/// A tunnel's end on this host fills in the outer checksum alone.
+#[test]
+fn a_checksum_within_the_payload_has_to_be_filled_in() {
+    for (from, to) in [v4(), v6()] {
+        let bytes = samples::frame(from, to, PAYLOAD);
+        let start = bytes.len() - PAYLOAD.len() + 2;
+        let single = Frame { checksum: ChecksumStatus::NotFilledIn { start }, ..seen(&bytes) };
+        assert_eq!(forward(&table(), &single), Verdict::Drop(DropReason::Unfilled));
+        let checksum = single.checksum;
+        let several = Frame { checksum, ..super_frame(&bytes, 5) };
+        assert_eq!(forward(&table(), &several), Verdict::Drop(DropReason::Coalesced));
     }
 }
 
@@ -226,7 +246,7 @@ fn a_checksum_of_zero_is_none() {
     assert_eq!(verdict(&frame), none);
     let called_valid = Frame { checksum: ChecksumStatus::Valid, ..seen(&frame) };
     assert_eq!(forward(&table(), &called_valid), none);
-    let to_be_filled_in = Frame { checksum: ChecksumStatus::NotFilledIn, ..seen(&frame) };
+    let to_be_filled_in = Frame { checksum: not_filled_in(&frame), ..seen(&frame) };
     assert_eq!(taken(&to_be_filled_in), (V6, PAYLOAD.to_vec()));
 }
 
@@ -289,7 +309,7 @@ fn any_status() -> impl Strategy<Value = ChecksumStatus> {
     prop_oneof![
         Just(ChecksumStatus::Unverified),
         Just(ChecksumStatus::Valid),
-        Just(ChecksumStatus::NotFilledIn),
+        (0..100_usize).prop_map(|start| ChecksumStatus::NotFilledIn { start }),
     ]
 }
 

@@ -112,6 +112,14 @@ impl Copies {
         Look::Here(frame)
     }
 
+    /// The frame read for a slot, with the header before it, if it was read whole.
+    pub(super) fn whole(&mut self, slot: usize) -> Option<&mut [u8]> {
+        let LongFrame { place, original_len } =
+            &self.held.iter().find(|held| held.slot == slot)?.frame;
+        let bytes = place.start - VNET_HEADER_BYTES..place.end;
+        (place.len() == *original_len as usize).then(|| &mut self.memory[bytes])
+    }
+
     pub(super) fn take_system_calls(&mut self) -> u64 {
         std::mem::take(&mut self.system_calls)
     }

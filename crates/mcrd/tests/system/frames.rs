@@ -2,6 +2,7 @@
 //! and are to be relayed all the same.
 
 mod headers;
+mod inner_checksums;
 mod offloads;
 mod own;
 mod sizes;
@@ -22,6 +23,7 @@ pub(crate) fn trials(mut suite: Suite) -> Suite {
     suite = offloads::trials(suite);
     suite = super_frames::trials(suite);
     suite = undescribed::trials(suite);
+    suite = inner_checksums::trials(suite);
     own::trials(suite)
 }
 

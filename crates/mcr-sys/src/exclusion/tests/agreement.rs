@@ -64,9 +64,10 @@ impl Sides {
         [0, 1].map(|place| {
             let (link, program) = &self.programs[place];
             let bytes = match link {
-                LinkLayer::Ethernet => frame,
-                LinkLayer::Ip => frame.get(14..).unwrap_or_default(),
+                LinkLayer::Ethernet => frame.to_vec(),
+                LinkLayer::Ip => bare(frame),
             };
+            let bytes = &*bytes;
             let taken = forward(&self.table, &seen(bytes, *link));
             if taken == Verdict::Drop(DropReason::BadChecksum) {
                 return false;
@@ -109,6 +110,16 @@ fn seen(bytes: &[u8], link: LinkLayer) -> Frame<'_> {
         for_other_host: is_for_other_host(bytes),
         coalescing: Coalescing::Single,
     }
+}
+
+/// Without the Ethernet header. IPv6 gets a traffic class that makes its first byte odd, as that of
+/// a group's hardware address is.
+fn bare(frame: &[u8]) -> Vec<u8> {
+    let mut packet = frame.get(14..).unwrap_or_default().to_vec();
+    if let Some(first) = packet.first_mut().filter(|first| **first >> 4 == 6) {
+        *first |= 1;
+    }
+    packet
 }
 
 /// A test run takes the first bytes for those of an Ethernet frame on the loopback interface,
