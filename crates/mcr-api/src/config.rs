@@ -10,6 +10,9 @@
 //! [metrics]
 //! listen = "127.0.0.1:9464"
 //!
+//! [rings]
+//! slots = 2048
+//!
 //! [log]
 //! level = "warn"
 //!
@@ -23,6 +26,7 @@
 mod control;
 mod log;
 mod metrics;
+mod rings;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -39,6 +43,8 @@ pub use log::LogConfig;
 use log::LogTable;
 use metrics::MetricsTable;
 pub use metrics::{MetricsConfig, NoListenAddress, listen_address};
+use rings::RingsTable;
+pub use rings::{RingSize, RingsConfig};
 
 /// What the file asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +57,8 @@ pub struct Config {
     pub control: ControlConfig,
     /// What of the metrics it says.
     pub metrics: MetricsConfig,
+    /// How large receive rings are.
+    pub rings: RingsConfig,
     /// How and what is logged.
     pub log: LogConfig,
 }
@@ -102,10 +110,12 @@ impl Config {
         });
         let metrics = file.metrics.map_or_else(|| Ok(MetricsConfig::default()), MetricsTable::read);
         let metrics = metrics.map_err(|(place, cause)| error(Some(place), cause))?;
+        let rings = file.rings.map_or_else(|| Ok(RingsConfig::default()), RingsTable::read);
+        let rings = rings.map_err(|(place, cause)| error(Some(place), cause))?;
         let log = file.log.map_or_else(|| Ok(LogConfig::default()), LogTable::read);
         let log = log.map_err(|(place, cause)| error(Some(place), cause))?;
         let control = file.control.map(ControlTable::read).unwrap_or_default();
-        Ok(Self { rules, steering: steering.transpose()?, control, metrics, log })
+        Ok(Self { rules, steering: steering.transpose()?, control, metrics, rings, log })
     }
 }
 
@@ -116,6 +126,7 @@ struct File {
     steering: Option<SteeringTable>,
     control: Option<ControlTable>,
     metrics: Option<MetricsTable>,
+    rings: Option<RingsTable>,
     log: Option<LogTable>,
     #[serde(default)]
     rule: Vec<Spanned<RuleTable>>,

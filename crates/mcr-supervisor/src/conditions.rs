@@ -62,6 +62,10 @@ impl State {
                 self.conditions.told.remove(&id);
                 continue;
             };
+            // It is told when the kernel has answered.
+            if self.asked.is_waiting(id) {
+                continue;
+            }
             let now = self.condition(id);
             if let Some((kind, what)) = self.conditions.take(id, now) {
                 let message = format!("{} {what}", title(declared));

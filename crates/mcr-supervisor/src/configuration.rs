@@ -3,13 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mcr_api::config::{Config, ConfiguredRule, ControlConfig, LogConfig, MetricsConfig};
-use mcr_api::control::{About, Answer, ErrorBody, ErrorCode, EventKind, Reloaded};
+use mcr_api::config::{
+    Config, ConfiguredRule, ControlConfig, LogConfig, MetricsConfig, RingsConfig,
+};
+use mcr_api::control::{About, ErrorBody, ErrorCode, EventKind, Reloaded};
 use mcr_core::steering::Steering;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::control::{self, Asker, Reply};
+use crate::control::{self, Asker, Done};
 use crate::event::Event;
 use crate::settings::StartError;
 use crate::supervisor::Supervisor;
@@ -24,6 +26,8 @@ pub(crate) struct Configuration {
     control: ControlConfig,
     /// What it said of metrics then.
     metrics: MetricsConfig,
+    /// What it said of rings then.
+    rings: RingsConfig,
     /// What it says of the log.
     log: LogConfig,
     events: mpsc::Sender<Event>,
@@ -47,6 +51,7 @@ impl Configuration {
             steering: config.steering,
             control: config.control.clone(),
             metrics: config.metrics,
+            rings: config.rings.clone(),
             log: config.log.clone(),
             events,
         }
@@ -88,6 +93,9 @@ impl Supervisor {
             if config.control != self.configuration.control {
                 warn!("{file}: whose the control socket is holds from a restart of mcrd on");
             }
+            if config.rings != self.configuration.rings {
+                warn!("{file}: changes to [rings] need a restart of mcrd");
+            }
             if config.metrics != self.configuration.metrics {
                 warn!("{file}: what is said of metrics holds from a restart of mcrd on");
             }
@@ -110,14 +118,16 @@ impl Supervisor {
             error!("{message}");
         }
         self.state.news.tell(kind, About::default(), message);
-        let reply = match taken {
-            Ok(reloaded) => Reply {
-                applying: Some(control::applying(self)),
-                ..Ok(Answer::Reloaded(reloaded)).into()
-            },
-            Err(refused) => Err(ErrorBody::new(code(&refused), refused)).into(),
-        };
-        asker.answer(&mut self.audit, reply);
+        match taken {
+            Ok(reloaded) => {
+                let rules: Vec<_> = self.state.configured.iter().copied().collect();
+                self.answer_later(asker, Done::Reloaded(reloaded), rules.into_iter());
+            }
+            Err(refused) => {
+                let refused = Err(ErrorBody::new(code(&refused), refused));
+                asker.answer(&mut self.audit, refused.into());
+            }
+        }
     }
 
     /// Takes over what is otherwise now: what was set while running stays until then.

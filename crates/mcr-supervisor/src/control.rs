@@ -10,6 +10,7 @@ mod server;
 mod socket;
 mod subscriber;
 mod traces;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,13 +21,15 @@ use mcr_sys::ledger::LedgerReader;
 use tokio::sync::oneshot;
 
 pub(crate) use clients::Clients;
-pub(crate) use commands::{answer, applying, code};
+pub(crate) use commands::{answer, code};
 pub(crate) use ownership::Ownership;
 pub(crate) use peer::{Gate, Peer, Users};
 pub(crate) use server::{Entrance, Host, serve};
 pub(crate) use socket::{ControlSocket, SocketError, make_directory};
 
 use crate::audit::{Audit, By, Change};
+pub(crate) use waiting::{Done, Waiting};
+
 use crate::limits;
 use crate::news::Subscription;
 

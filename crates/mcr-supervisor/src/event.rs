@@ -6,12 +6,16 @@ use mcr_api::config::Config;
 use mcr_api::control::Command;
 use mcr_core::ids::WorkerId;
 use mcr_core::interfaces::Interfaces;
+use mcr_core::plan::Resource;
 use mcr_sys::icmp::Unreachable;
 use tokio::sync::oneshot;
 
+use crate::asked::Ticket;
 use crate::configuration::ReloadError;
 use crate::control::{Asker, Peer, Reply};
 use crate::metrics;
+use crate::resources::Refusal;
+use crate::resources::ingress::{NewSpare, Opened, Opening, Retired};
 
 /// Something to react to.
 #[derive(Debug)]
@@ -22,6 +26,14 @@ pub(crate) enum Event {
     WorkerExited { worker: WorkerId, incarnation: u64, how: String },
     /// A worker's command socket, once full, has room again.
     WorkerWritable { worker: WorkerId, incarnation: u64 },
+    /// The kernel has answered for a membership or an exclusion.
+    Acquired { resource: Resource, ticket: Ticket, outcome: Result<(), Refusal> },
+    /// The sockets of an ingress were opened, or refused.
+    IngressOpened { opening: Opening, outcome: Result<Opened, Refusal> },
+    /// A spare socket was opened, or refused.
+    SpareOpened(NewSpare),
+    /// A dead worker's socket has left its steering group; its set may have a spare again.
+    Retired { retired: Retired, spare: Option<NewSpare> },
     /// The interfaces were read again.
     Observed(Interfaces),
     /// The network says that datagrams did not arrive.

@@ -12,9 +12,11 @@ use mcr_core::route::{Fingerprint, Kind, Position, Route, StateHash};
 use mcr_core::steering::{Shares, Steering};
 use mcr_sys::filter::Program;
 
+use crate::hands::Hands;
 use crate::resources::Refusal;
 use crate::resources::egress::Egresses;
-use crate::resources::ingress::{Ingresses, RingPlace};
+use crate::resources::ingress::{Ingresses, Opened, Opening, RingPlace};
+use crate::rings::Rings;
 
 /// One step of the workers' state, and the generation that it led to. Small: the command itself is
 /// made when it is sent, so that what waits does not take memory for its routes, and is not old.
@@ -44,16 +46,24 @@ pub(crate) struct Holdings {
 
 impl Holdings {
     /// Nothing, for workers on these cores.
-    pub(crate) fn new(steering: Steering, cores: &[usize]) -> Self {
+    pub(crate) fn new(steering: Steering, cores: &[usize], rings: Rings, hands: Hands) -> Self {
         let shares = Shares::new(steering, cores);
+        let program = steering_program(&shares, cores);
         Self {
             generation: 0,
             hashes: vec![StateHash::default(); cores.len()],
             routes: BTreeMap::new(),
             egresses: Egresses::new(cores.len()),
-            ingresses: Ingresses::new(cores.len(), steering_program(&shares, cores)),
+            ingresses: Ingresses::new(cores.len(), program, rings, hands),
             shares,
         }
+    }
+
+    /// Nothing, and nobody to open sockets.
+    #[cfg(test)]
+    pub(crate) fn alone(steering: Steering, cores: &[usize]) -> Self {
+        let (events, _) = tokio::sync::mpsc::channel(1);
+        Self::new(steering, cores, Rings::default(), Hands::new(events))
     }
 
     /// How frames, and with them routes, are divided among the workers.
@@ -100,14 +110,20 @@ impl Holdings {
         routes.filter(move |route| self.owner_of(route).is_none_or(|owner| owner == worker))
     }
 
-    pub(crate) fn open_ingress(&mut self, key: &IngressKey, mtu: u32) -> Result<Change, Refusal> {
-        let id = self.ingresses.open(key, mtu)?;
+    /// The sockets of an ingress are there.
+    pub(crate) fn take_ingress(
+        &mut self,
+        opening: Opening,
+        mtu: u32,
+        opened: Opened,
+    ) -> Result<Change, Refusal> {
+        let id = self.ingresses.finish_opening(opening, mtu, opened)?;
         self.gained(Fingerprint::of(Kind::Ingress, id.0), None);
         Ok(Change::IngressOpened(id))
     }
 
     pub(crate) fn close_ingress(&mut self, key: &IngressKey) -> Option<(Change, RingPlace)> {
-        let ring = self.ingresses.close(key)?;
+        let ring = self.ingresses.close(key, self.generation + 1)?;
         self.lost(Fingerprint::of(Kind::Ingress, ring.id.0), None);
         Some((Change::IngressClosed(ring.id), ring))
     }
@@ -223,7 +239,7 @@ mod tests {
 
     #[test]
     fn each_change_is_a_generation_and_the_hash_is_of_what_is_left() {
-        let mut holdings = Holdings::new(Steering::Cpu, &[0]);
+        let mut holdings = Holdings::alone(Steering::Cpu, &[0]);
         let position = |holdings: &Holdings| holdings.position(WorkerId(0));
         assert_eq!(holdings.set_route(route(1, 1)), Change::RouteSet(RuleId(1)));
         let one = position(&holdings);
@@ -242,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_change_that_was_overtaken_has_no_command() {
-        let mut holdings = Holdings::new(Steering::Cpu, &[0]);
+        let mut holdings = Holdings::alone(Steering::Cpu, &[0]);
         let set = holdings.set_route(route(1, 1));
         assert!(holdings.command(set).is_some());
         let gone = holdings.remove_route(RuleId(1)).unwrap();
@@ -253,7 +269,7 @@ mod tests {
     #[test]
     fn by_hash_each_route_is_one_workers() {
         let workers = [WorkerId(0), WorkerId(1), WorkerId(2)];
-        let mut holdings = Holdings::new(Steering::Hash, &[0, 1, 2]);
+        let mut holdings = Holdings::alone(Steering::Hash, &[0, 1, 2]);
         let mut positions = workers.map(|worker| holdings.position(worker));
         for id in 1..=60 {
             let change = holdings.set_route(route(id, id as u16));

@@ -4,6 +4,8 @@
 //! `state` and reacts to an `event` at a time. `reconcile` makes what is held of
 //! `resources` what the rules desire on the `interfaces` as they are; `holdings` is what the
 //! `workers` must hold of it, and what they are told, compared with and restarted with.
+//! `hands` makes on other threads the calls that wait in the kernel, `asked` knows of which no
+//! answer has come, and `rings` how large the rings are.
 //! `configuration` is the file and its changes, `notify` tells the service manager,
 //! `privileged` has all that is done with privilege, `confinement` what is given up besides,
 //! `news` is what has happened, `conditions` how the rules are, as told, `control` speaks with
@@ -11,12 +13,15 @@
 //! `metrics` serves statistics over HTTP, and `log` prints.
 #![forbid(unsafe_code)]
 
+mod acquire;
+mod asked;
 mod audit;
 mod conditions;
 mod configuration;
 mod confinement;
 mod control;
 mod event;
+mod hands;
 mod holdings;
 mod interfaces;
 mod limits;
@@ -29,6 +34,7 @@ mod privileged;
 mod readiness;
 mod reconcile;
 mod resources;
+mod rings;
 mod settings;
 mod start;
 mod state;

@@ -68,6 +68,27 @@ pub(crate) const STOP_WAIT: Duration = Duration::from_millis(1500);
 /// How long killed workers may take to vanish.
 pub(crate) const KILL_WAIT: Duration = Duration::from_millis(300);
 
+/// How long closing all packet sockets may take: some rounds of grace periods.
+pub(crate) const CLOSE_WAIT: Duration = Duration::from_millis(1000);
+
+/// How often it is looked whether they are closed.
+pub(crate) const FINISH_CHECK: Duration = Duration::from_millis(1);
+
+/// Threads that wait in the kernel at a time: the sockets of the most interfaces and two workers
+/// come in four rounds, each of a few grace periods.
+pub(crate) const THREADS: usize = 128;
+
+/// The stack of such a thread: it makes a few calls, none of which takes much.
+pub(crate) const THREAD_STACK_BYTES: usize = 256 * 1024;
+
+/// Interfaces with rings of their class's full size and a spare ring, where the file says nothing
+/// else. With two workers these take 16 * 3 * 8 MiB, and each further one takes 2 MiB.
+pub(crate) const FULL_RINGS: usize = 16;
+
+/// Bytes of a ring of a further interface: 512 slots hold what comes in 5 ms at 100,000 frames a
+/// second.
+pub(crate) const SMALL_RING_BYTES: u32 = 1024 * 1024;
+
 /// How often a stop that did not fit a worker's socket is tried again.
 pub(crate) const STOP_RETRY: Duration = Duration::from_millis(20);
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use mcr_api::control::EventKind;
 use mcr_core::ids::{RuleId, WorkerId};
 use mcr_core::interfaces::Interfaces;
-use mcr_core::plan::{self, Action, Demand, Fate, Incidents, IngressKey, Plan, Resource};
+use mcr_core::plan::{self, Demand, Incidents, Plan, Resource};
 use mcr_core::route::Route;
 use mcr_core::rule::Rule;
 use mcr_core::rule_set::{Added, DeclaredRule, Difference, Refused};
@@ -18,8 +18,6 @@ use crate::interfaces::changes::{self, Between, Change};
 use crate::log::INTERFACES;
 use crate::news;
 use crate::resources::devices::Passages;
-use crate::resources::exclusion::Exclusions;
-use crate::resources::{Addresses, Refusal};
 use crate::state::State;
 use crate::workers::Workers;
 
@@ -82,7 +80,8 @@ impl State {
 
     /// The network is like this now.
     pub(crate) fn observe(&mut self, interfaces: Interfaces, workers: &mut Workers) {
-        let Passages { gone, absent, were_down } = self.devices.passages();
+        let Passages { gone, absent, were_down, ended } = self.devices.passages();
+        self.hands.dispose_all(ended);
         // Those that went after they had been read.
         let interfaces = interfaces.without(&absent);
         let disordered = self.holdings.ingresses.disordered_among(&were_down);
@@ -98,7 +97,7 @@ impl State {
         if changed.is_empty() && lost.is_empty() {
             return;
         }
-        self.devices.keep(&interfaces);
+        self.hands.dispose_all(self.devices.keep(&interfaces));
         self.interfaces = interfaces;
         for action in lost {
             self.act(action, workers);
@@ -184,13 +183,21 @@ impl State {
         for place in self.retained.settle_rings(workers.positions()) {
             self.holdings.ingresses.give_back_place(place);
         }
+        let reached = workers.positions().map(|(_, _, generation)| generation).min();
+        self.holdings.ingresses.close_unread(reached.unwrap_or(u64::MAX));
     }
 
     /// Leaves every group, so that the network stops sending, and keeps nothing from this host's
     /// own network stack any more.
     pub(crate) fn leave_all(&mut self) {
-        self.addresses = Addresses::default();
-        self.exclusions = Exclusions::default();
+        self.addresses.clear();
+        self.exclusions.clear();
+    }
+
+    /// Closes what waits in the kernel while it closes; no worker is left that holds it.
+    pub(crate) fn close_all(&mut self) {
+        self.holdings.ingresses.close_all();
+        self.hands.dispose_all(self.devices.take_all());
     }
 
     fn reconcile_rules(&mut self, ids: &BTreeSet<RuleId>, workers: &mut Workers) {
@@ -225,100 +232,12 @@ impl State {
         for action in plan.after_routes {
             self.act(action, workers);
         }
+        for id in rules {
+            if let Some(demand) = self.demands.get(id) {
+                self.asked.wait(*id, &demand.resources);
+            }
+        }
         self.tell_conditions(rules);
-    }
-
-    fn act(&mut self, action: Action, workers: &mut Workers) {
-        match action {
-            Action::Acquire(resource) => match self.acquire(&resource, workers) {
-                Ok(()) => {
-                    let was_refused = self.problems.solved(&resource);
-                    if was_refused || matches!(resource, Resource::Ingress(_)) {
-                        self.conditions.unsettle(resource.ifindex());
-                    }
-                    self.held.insert(resource);
-                }
-                Err(refusal) => {
-                    if let Resource::Ingress(key) = &resource {
-                        self.include(key);
-                    }
-                    self.note_problem(resource, &refusal);
-                }
-            },
-            Action::Release(resource) => {
-                self.release(&resource, workers);
-                if matches!(resource, Resource::Ingress(_)) {
-                    self.conditions.unsettle(resource.ifindex());
-                }
-                self.held.remove(&resource);
-            }
-        }
-    }
-
-    fn note_problem(&mut self, resource: Resource, refusal: &Refusal) {
-        let ifindex = resource.ifindex();
-        if self.problems.note(resource, refusal) {
-            self.conditions.unsettle(ifindex);
-        }
-    }
-
-    /// Lets go on what ended at an ingress for a ring that could not be had again: it would come to
-    /// nobody.
-    fn include(&mut self, key: &IngressKey) {
-        let ended = |resource: &&Resource| match resource {
-            Resource::Exclusion(entry) => entry.ifindex == key.ifindex && entry.fate == Fate::Ends,
-            _ => false,
-        };
-        let ended: Vec<Resource> = self.held.iter().filter(ended).cloned().collect();
-        for resource in ended {
-            if let Resource::Exclusion(entry) = &resource {
-                self.exclusions.remove(entry);
-            }
-            self.held.remove(&resource);
-            self.note_problem(resource, &Refusal::NotReceived(key.interface.clone()));
-        }
-    }
-
-    fn acquire(&mut self, resource: &Resource, workers: &mut Workers) -> Result<(), Refusal> {
-        if let Some(ifindex) = resource.ends_with() {
-            self.devices.watch(ifindex)?;
-        }
-        let change = match resource {
-            Resource::Membership(membership) => return self.addresses.join(membership),
-            Resource::Ingress(key) => {
-                let interface = self.interfaces.named(&key.interface);
-                let mtu = interface.map_or(0, |interface| interface.mtu);
-                self.holdings.open_ingress(key, mtu)?
-            }
-            Resource::Egress(key) => self.holdings.open_egress(key)?,
-            Resource::Exclusion(entry) => {
-                let received = self.holdings.ingresses.is_open_on(entry.ifindex);
-                if entry.fate == Fate::Ends && !received {
-                    return Err(Refusal::NotReceived(entry.interface.clone()));
-                }
-                return self.exclusions.make(entry);
-            }
-        };
-        workers.announce(change, &self.holdings);
-        Ok(())
-    }
-
-    fn release(&mut self, resource: &Resource, workers: &mut Workers) {
-        let change = match resource {
-            Resource::Membership(membership) => return self.addresses.leave(membership),
-            Resource::Ingress(key) => self.holdings.close_ingress(key).map(|(change, ring)| {
-                let generation = self.holdings.generation();
-                let ledgers = workers.ledgers();
-                let ledgers = ledgers.filter_map(|(worker, _, ledger)| Some((worker, ledger?)));
-                self.retained.ring_closing(&ring, generation, ledgers);
-                change
-            }),
-            Resource::Egress(key) => self.holdings.close_egress(key),
-            Resource::Exclusion(entry) => return self.exclusions.remove(entry),
-        };
-        if let Some(change) = change {
-            workers.announce(change, &self.holdings);
-        }
     }
 
     /// Has the workers carry out a rule as it is to be now, or not any more.

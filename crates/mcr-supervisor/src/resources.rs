@@ -9,10 +9,16 @@ pub(crate) mod problems;
 
 use mcr_core::endpoint::InterfaceName;
 use mcr_core::interfaces::LinkLayer;
-use mcr_core::plan::Membership;
+use mcr_core::plan::{Membership, Resource};
 use mcr_sys::SetupError;
 use mcr_sys::filter::LinkHeader;
 use mcr_sys::membership::{self, MembershipPool};
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::asked::Ticket;
+use crate::event::Event;
+use crate::hands::{Hands, Serial};
 
 /// Why a resource could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +26,9 @@ pub(crate) enum Refusal {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] SetupError),
+    /// The call was not made.
+    #[error("{0}")]
+    NoThread(std::io::Error),
     /// A limit of MCR's own.
     #[error("no more than {0} can be held at a time: remove rules that use others")]
     Full(String),
@@ -34,19 +43,44 @@ pub(crate) enum Refusal {
     NotReceived(InterfaceName),
 }
 
-/// Memberships: held by the supervisor alone, no worker knows of them.
-#[derive(Debug, Default)]
+/// Memberships: held by the supervisor alone, no worker knows of them. A thread joins and leaves,
+/// for both wait for RTNL.
+#[derive(Debug)]
 pub(crate) struct Addresses {
-    memberships: MembershipPool,
+    memberships: Serial<MembershipPool>,
 }
 
 impl Addresses {
-    pub(crate) fn join(&mut self, membership: &Membership) -> Result<(), Refusal> {
-        Ok(self.memberships.join(kernel_membership(membership))?)
+    pub(crate) fn new(hands: &Hands) -> Self {
+        Self { memberships: hands.serial("memberships", MembershipPool::new()) }
     }
 
-    pub(crate) fn leave(&mut self, membership: &Membership) {
-        self.memberships.leave(&kernel_membership(membership));
+    /// Joins; the answer comes as [`Event::Acquired`].
+    pub(crate) fn join(&mut self, membership: Membership, ticket: Ticket) -> Result<(), Refusal> {
+        let join = move |pool: &mut MembershipPool, events: &mpsc::Sender<Event>| {
+            let outcome = pool.join(kernel_membership(&membership)).map_err(Refusal::from);
+            let resource = Resource::Membership(membership);
+            // Without a supervisor there is nobody to be told.
+            _ = events.blocking_send(Event::Acquired { resource, ticket, outcome });
+        };
+        self.memberships.order(join).map_err(Refusal::NoThread)
+    }
+
+    /// Leaves, after all joins that were ordered before.
+    pub(crate) fn leave(&mut self, membership: Membership) {
+        let left = self.memberships.order(move |pool, _| {
+            pool.leave(&kernel_membership(&membership));
+        });
+        if let Err(error) = left {
+            debug!("{}: not left: {error}", membership.group);
+        }
+    }
+
+    /// Leaves every group.
+    pub(crate) fn clear(&mut self) {
+        if let Err(error) = self.memberships.order(|pool, _| *pool = MembershipPool::new()) {
+            debug!("the groups are left when mcrd ends: {error}");
+        }
     }
 }
 

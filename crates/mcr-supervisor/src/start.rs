@@ -18,9 +18,12 @@ use tracing::warn;
 use crate::configuration::{self, Configuration};
 use crate::control::{self, ControlSocket, Entrance, Gate, Host, Ownership, SocketError, Users};
 use crate::event::Event;
+use crate::hands::Hands;
+use crate::holdings::Holdings;
 use crate::log::Log;
 use crate::metrics;
 use crate::news::News;
+use crate::rings::Rings;
 use crate::settings::{Settings, StartError};
 use crate::state::State;
 use crate::supervisor::Supervisor;
@@ -75,7 +78,10 @@ async fn serve_at(
         return Err(StartError::TooManyWorkers { workers: settings.cores.len() });
     }
     let news = News::default();
-    let state = State::new(interfaces, steering, &settings.cores, news.clone());
+    let hands = Hands::new(events.clone());
+    let rings = Rings::new(config.rings.clone());
+    let holdings = Holdings::new(steering, &settings.cores, rings, hands.clone());
+    let state = State::new(interfaces, holdings, news.clone(), hands);
     let workers = Workers::new(settings, names.worker, log.levels(), events.clone(), news);
     let configuration = Configuration::new(settings.config.clone(), &config, events.clone());
     let mut supervisor = Supervisor::new(state, workers, log, configuration, inbox);

@@ -7,9 +7,10 @@ use mcr_core::ids::RuleId;
 use mcr_core::interfaces::Interfaces;
 use mcr_core::plan::{Demand, Desired, Resource};
 use mcr_core::rule_set::{DeclaredRule, RuleSet};
-use mcr_core::steering::Steering;
 
+use crate::asked::Asked;
 use crate::conditions::Conditions;
+use crate::hands::Hands;
 use crate::holdings::Holdings;
 use crate::news::News;
 use crate::resources::Addresses;
@@ -34,11 +35,16 @@ pub(crate) struct State {
     pub(crate) desired: Desired,
     /// What of it there is, and what could not be had.
     pub(crate) held: BTreeSet<Resource>,
+    /// Which of it the kernel has not answered for.
+    pub(crate) asked: Asked,
+    /// Rules whose last answer has come, since [`Self::take_answered`].
+    pub(crate) answered: Vec<RuleId>,
     pub(crate) problems: Problems,
     pub(crate) devices: Devices,
     pub(crate) addresses: Addresses,
     pub(crate) exclusions: Exclusions,
     pub(crate) holdings: Holdings,
+    pub(crate) hands: Hands,
     /// Counters that no ledger holds.
     pub(crate) retained: Retained,
     pub(crate) unreachable: UnreachableCounts,
@@ -48,12 +54,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// No rule yet, for workers on these cores.
+    /// No rule yet.
     pub(crate) fn new(
         interfaces: Interfaces,
-        steering: Steering,
-        cores: &[usize],
+        holdings: Holdings,
         news: News,
+        hands: Hands,
     ) -> Self {
         Self {
             rules: RuleSet::default(),
@@ -62,11 +68,14 @@ impl State {
             demands: BTreeMap::new(),
             desired: Desired::default(),
             held: BTreeSet::new(),
+            asked: Asked::default(),
+            answered: Vec::new(),
             problems: Problems::default(),
             devices: Devices::default(),
-            addresses: Addresses::default(),
-            exclusions: Exclusions::default(),
-            holdings: Holdings::new(steering, cores),
+            addresses: Addresses::new(&hands),
+            exclusions: Exclusions::new(&hands),
+            holdings,
+            hands,
             retained: Retained::default(),
             unreachable: UnreachableCounts::default(),
             conditions: Conditions::default(),
@@ -101,7 +110,10 @@ impl State {
         };
         let pending = demand.pending.iter().map(ToString::to_string);
         let refused = demand.resources.iter().filter_map(|resource| self.problems.of(resource));
-        (state, pending.chain(refused.map(ToOwned::to_owned)).collect())
+        let asked = demand.resources.iter().filter(|resource| self.asked.contains(resource));
+        let asked =
+            asked.map(|resource| format!("the kernel has not answered yet: {}", call(resource)));
+        (state, pending.chain(refused.map(ToOwned::to_owned)).chain(asked).collect())
     }
 
     /// Whether a rule can relay.
@@ -122,7 +134,19 @@ impl State {
     /// Whether the input's interface can deliver and is being read.
     fn is_read(&self, demand: &Demand) -> bool {
         let mut resources = demand.resources.iter();
-        demand.hears
-            && resources.any(|r| matches!(r, Resource::Ingress(_)) && self.held.contains(r))
+        let is_open = |r: &Resource| self.held.contains(r) && !self.asked.contains(r);
+        demand.hears && resources.any(|r| matches!(r, Resource::Ingress(_)) && is_open(r))
+    }
+}
+
+/// The call that makes a resource.
+fn call(resource: &Resource) -> String {
+    match resource {
+        Resource::Membership(membership) => format!("joining {}", membership.group),
+        Resource::Ingress(key) => format!("opening the rings of {}", key.interface),
+        Resource::Exclusion(entry) => {
+            format!("ending frames at the ingress of {}", entry.interface)
+        }
+        Resource::Egress(key) => format!("opening a socket on {}", key.interface),
     }
 }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::audit::Audit;
 use crate::configuration::Configuration;
-use crate::control::{self, Asker, Clients};
+use crate::control::{self, Asker, Clients, Waiting};
 use crate::event::Event;
 use crate::limits;
 use crate::log::Log;
@@ -39,6 +39,8 @@ pub(crate) struct Supervisor {
     pub(crate) audit: Audit,
     pub(crate) clients: Arc<Clients>,
     pub(crate) service_manager: ServiceManager,
+    /// Clients that wait for the kernel.
+    pub(crate) waiting: Waiting,
     /// Ticks since the service manager was told how it stands.
     status_ticks: u32,
     inbox: mpsc::Receiver<Event>,
@@ -70,6 +72,7 @@ impl Supervisor {
             audit: Audit::default(),
             clients: Arc::default(),
             service_manager: ServiceManager::from_environment(),
+            waiting: Waiting::default(),
             status_ticks: 0,
             inbox,
         }
@@ -81,7 +84,10 @@ impl Supervisor {
         let deadline = Instant::now() + limits::START_WAIT;
         let outcome = loop {
             match self.workers.start_progress() {
-                StartProgress::Complete => break Ok(()),
+                // Nobody who was told that it is ready is to send into rings that are not there.
+                StartProgress::Complete if self.state.asked.is_empty() => break Ok(()),
+                StartProgress::Complete if Instant::now() >= deadline => break Ok(()),
+                StartProgress::Complete => {}
                 StartProgress::Failed(how) => break Err(how),
                 StartProgress::UnderWay if Instant::now() < deadline => {}
                 StartProgress::UnderWay if self.workers.serving().next().is_some() => {
@@ -161,6 +167,9 @@ impl Supervisor {
         while !self.workers.all_ended() && Instant::now() < deadline {
             self.next_while_ending().await;
         }
+        // One after the other, as at the end of a process, this takes seconds.
+        self.state.close_all();
+        self.state.hands.finish(Instant::now() + limits::CLOSE_WAIT).await;
     }
 
     async fn next_while_ending(&mut self) -> Next {
@@ -192,6 +201,21 @@ impl Supervisor {
             Event::WorkerWritable { worker, incarnation } => {
                 workers.writable(worker, incarnation, &state.holdings);
             }
+            Event::Acquired { resource, ticket, outcome } => {
+                state.take_answer(resource, ticket, outcome);
+            }
+            Event::IngressOpened { opening, outcome } => {
+                state.take_ingress(opening, outcome, workers);
+            }
+            Event::SpareOpened(spare) => {
+                state.holdings.ingresses.spare_opened(spare);
+                // A worker may have waited for it.
+                workers.start_due(&mut state.holdings);
+            }
+            Event::Retired { retired, spare } => {
+                state.take_retired(&retired, spare);
+                workers.start_due(&mut state.holdings);
+            }
             Event::Observed(interfaces) => state.observe(interfaces, workers),
             Event::Unreachable(reports) => {
                 let egresses = &state.holdings.egresses;
@@ -202,6 +226,7 @@ impl Supervisor {
             Event::Metrics(question) => metrics::answer(self, question),
             Event::Terminate => return Next::End,
         }
+        self.answer_waiting();
         Next::GoOn
     }
 
@@ -213,6 +238,7 @@ impl Supervisor {
         state.settle_rings(workers);
         state.holdings.ingresses.refresh_filters();
         self.carry_traces_out();
+        self.answer_late();
         self.log.settle();
         self.tell_service_manager();
     }
@@ -260,8 +286,8 @@ impl Supervisor {
     fn promote(&mut self) {
         let Self { state, workers, .. } = self;
         let promoted = workers.promote(&mut state.holdings);
-        for (worker, unread) in &promoted {
-            state.retained.keep_unread(*worker, *unread);
+        for worker in &promoted {
+            state.retained.begin_handover(*worker);
         }
         if !promoted.is_empty() {
             // Others may have waited for their turn.

@@ -20,7 +20,6 @@ use mcr_api::worker::WorkerCommand;
 use mcr_core::ids::WorkerId;
 use mcr_core::ledger::{Header, header};
 use mcr_sys::ledger::LedgerReader;
-use mcr_sys::packet::PacketStatistics;
 use mcr_sys::sandbox::User;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -101,21 +100,28 @@ impl Workers {
                 self.places.iter().any(|w| w.live.as_ref().is_some_and(|live| !live.serving));
             let first_start = self.places[place].last_exit.is_none();
             let worker = &mut self.places[place];
-            if !worker.is_due() || (one_is_starting && !first_start) {
+            let must_wait = one_is_starting || holdings.ingresses.is_replacing();
+            if !worker.is_due() || (must_wait && !first_start) {
                 continue;
             }
-            // Its sockets are made while it loads.
-            let launched = self.launcher.launch(worker.id, worker.core);
-            let begun = launched.map_err(|error| error.to_string()).and_then(|process| {
-                begin(worker, process, first_start, holdings, &self.log_levels)
-            });
-            match begun {
-                Ok(()) => self.news.tell(
-                    EventKind::WorkerStarted,
-                    news::worker(worker.id),
-                    format_args!("worker {} starts on core {}", worker.id, worker.core),
-                ),
-                Err(why) => put_off(worker, why, &self.news),
+            if let Err(refusal) = holdings.ingresses.prepare_replacement(worker.id) {
+                put_off(worker, refusal.to_string(), &self.news);
+                continue;
+            }
+            if !holdings.ingresses.is_prepared(worker.id) {
+                // The event of its last socket comes here again.
+                continue;
+            }
+            match self.launcher.launch(worker.id, worker.core) {
+                Ok(process) => {
+                    begin(worker, process, first_start, holdings, &self.log_levels);
+                    self.news.tell(
+                        EventKind::WorkerStarted,
+                        news::worker(worker.id),
+                        format_args!("worker {} starts on core {}", worker.id, worker.core),
+                    );
+                }
+                Err(error) => put_off(worker, error.to_string(), &self.news),
             }
         }
     }
@@ -152,9 +158,8 @@ impl Workers {
         self.places.iter().any(|w| w.live.as_ref().is_some_and(|live| !live.serving))
     }
 
-    /// Puts starting workers that hold everything into their places. Returns for each what the
-    /// kernel had counted for its predecessor's sockets since that died.
-    pub(crate) fn promote(&mut self, holdings: &mut Holdings) -> Vec<(WorkerId, PacketStatistics)> {
+    /// Puts starting workers that hold everything into their places. Returns which those are.
+    pub(crate) fn promote(&mut self, holdings: &mut Holdings) -> Vec<WorkerId> {
         let mut promoted = Vec::new();
         for worker in &mut self.places {
             let Some(live) = &mut worker.live else {
@@ -162,7 +167,8 @@ impl Workers {
             };
             if !live.serving && live.is_in_sync(worker.id, holdings) {
                 live.take_place();
-                promoted.push((worker.id, holdings.ingresses.complete_replacement(worker.id)));
+                promoted.push(worker.id);
+                holdings.ingresses.complete_replacement(worker.id);
                 let (id, core) = (worker.id, worker.core);
                 let took = live.process.started.elapsed().as_millis();
                 if worker.restarts > 0 {
@@ -340,22 +346,17 @@ impl Workers {
 /// Gives a new process its place's sockets, and everything else to be told.
 fn begin(
     worker: &mut Worker,
-    mut process: Process,
+    process: Process,
     first_start: bool,
-    holdings: &mut Holdings,
+    holdings: &Holdings,
     levels: &LogLevels,
-) -> Result<(), String> {
-    if let Err(refusal) = holdings.ingresses.prepare_replacement(worker.id) {
-        process.kill();
-        return Err(refusal.to_string());
-    }
+) {
     worker.restarts += u64::from(!first_start);
     let mut live = Live::new(process);
     // Before all else, so that the log has what comes of the rest.
     live.tell_log_levels(levels, holdings);
     live.pump(worker.id, holdings);
     worker.live = Some(live);
-    Ok(())
 }
 
 fn put_off(worker: &mut Worker, why: String, news: &News) {

@@ -117,7 +117,7 @@ impl Commands {
             WorkerCommand::OpenIngress(ingress) => self.open_ingress(ingress, plane, mechanism),
             WorkerCommand::CloseIngress { ingress } => {
                 if self.replica.sockets_closed(SocketSet::Ingress(ingress)) {
-                    close_ingress(ingress, plane, mechanism);
+                    begin_closing(ingress, plane);
                 }
                 Ok(())
             }
@@ -250,7 +250,7 @@ impl Commands {
     pub(crate) fn sweep(&mut self, plane: &mut DataPlane, mechanism: &mut impl Mechanism) -> Next {
         let under_way = self.replica.sweep(limits::SWEEP_AT_ONCE, |stale| match stale {
             Stale::Route(slot) => plane.routes.remove(slot),
-            Stale::Sockets(SocketSet::Ingress(id)) => close_ingress(id, plane, mechanism),
+            Stale::Sockets(SocketSet::Ingress(id)) => begin_closing(id, plane),
             Stale::Sockets(SocketSet::Egress(id)) => close_egress(id, plane, mechanism),
         });
         if under_way { Next::More } else { Next::Idle }
@@ -308,14 +308,25 @@ fn tell(command: &WorkerCommand, log: &Log) {
     }
 }
 
-fn close_ingress(id: IngressId, plane: &mut DataPlane, mechanism: &mut impl Mechanism) {
-    let Some(index) = plane.ingresses.iter().position(|ingress| ingress.id == id) else {
-        return;
-    };
-    let ingress = plane.ingresses.swap_remove(index);
-    ingress.count_end(&plane.counters);
-    mechanism.unwatch(ingress.token);
-    plane.counters.close(ingress.record);
+fn begin_closing(id: IngressId, plane: &mut DataPlane) {
+    if let Some(ingress) = plane.ingresses.iter_mut().find(|ingress| ingress.id == id) {
+        ingress.begin_closing(monotonic_ns());
+    }
+}
+
+/// Closes the rings that were to be closed and hold nothing more. The supervisor closes its own
+/// descriptors later, so that the kernel's grace periods are not this loop's.
+pub(crate) fn close_read_out(plane: &mut DataPlane, mechanism: &mut impl Mechanism, now: u64) {
+    let DataPlane { ingresses, counters, .. } = plane;
+    ingresses.retain_mut(|ingress| {
+        let is_over = ingress.is_read_out(now);
+        if is_over {
+            ingress.count_end(counters);
+            mechanism.unwatch(ingress.token);
+            counters.close(ingress.record);
+        }
+        !is_over
+    });
 }
 
 fn close_egress(id: EgressId, plane: &mut DataPlane, mechanism: &mut impl Mechanism) {

@@ -65,6 +65,11 @@ impl DataPlane {
         any
     }
 
+    /// Whether a ring is read out before it is closed.
+    pub(crate) fn is_closing_ring(&self) -> bool {
+        self.ingresses.iter().any(Ingress::is_closing)
+    }
+
     fn carry_batch(
         &mut self,
         index: usize,

@@ -27,6 +27,9 @@ pub(crate) struct Ingress {
     pub(crate) token: u32,
     /// Whether the operator has been told of super-frames.
     pub(crate) told_coalesced: bool,
+    /// Until when what is left in the ring is read, in nanoseconds of the monotonic clock; `None`:
+    /// it is open.
+    closes_by: Option<u64>,
     high_water: usize,
     flow: Flow,
 }
@@ -42,9 +45,25 @@ impl Ingress {
             record: Record::ring(place),
             token: 1 + place as u32,
             told_coalesced: false,
+            closes_by: None,
             high_water: 0,
             flow: Flow::default(),
         }
+    }
+
+    /// Reads no more than what the ring holds: the supervisor lets nothing in any more.
+    pub(crate) fn begin_closing(&mut self, now: u64) {
+        self.closes_by = Some(now + limits::CLOSING_RING.as_nanos() as u64);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closes_by.is_some()
+    }
+
+    /// Whether it may be closed: nothing is left to be read, or its time is up.
+    pub(crate) fn is_read_out(&mut self, now: u64) -> bool {
+        let Some(closes_by) = self.closes_by else { return false };
+        now >= closes_by || self.ring.frame(0).is_none()
     }
 
     /// Frames that one batch may hold.

@@ -59,6 +59,10 @@ pub(crate) const WAKE_UPS_IN_VAIN: u32 = 50 / 2;
 /// wrote a frame wakes its reader in vain, too, but not for so long.
 pub(crate) const TICKS_IN_VAIN: u32 = 3;
 
+/// How long a ring that closes is read, should its filter still let frames in: many times what a
+/// full ring takes.
+pub(crate) const CLOSING_RING: Duration = Duration::from_millis(200);
+
 /// Routes that a commit checks in one turn of the loop for not being part of the new set: some
 /// hundred microseconds of work.
 pub(crate) const SWEEP_AT_ONCE: usize = 4_096;

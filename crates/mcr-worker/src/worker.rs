@@ -8,7 +8,7 @@ use mcr_core::endpoint::InterfaceName;
 use mcr_core::ledger::{CoreCounter, Header};
 use mcr_sys::process::monotonic_ns;
 
-use crate::commands::{Commands, Next};
+use crate::commands::{Commands, Next, close_read_out};
 use crate::data_plane::DataPlane;
 use crate::flow::Finding;
 use crate::in_vain::InVain;
@@ -103,6 +103,10 @@ impl<M: Mechanism> Worker<M> {
                 self.tick(&mut clock);
             }
             let mut idle = !self.plane.turn(now, &mut self.mechanism, &self.log);
+            if self.plane.is_closing_ring() {
+                close_read_out(&mut self.plane, &mut self.mechanism, now);
+                idle = false;
+            }
             if now >= clock.commands_at {
                 clock.commands_at = now + nanoseconds(limits::COMMAND_LOOK);
                 match self.commands.turn(&mut self.plane, &mut self.mechanism, &self.log) {

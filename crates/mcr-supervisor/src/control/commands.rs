@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use mcr_api::control::{
-    Added, Answer, Command, ErrorBody, ErrorCode, Events, PROTOCOL_VERSION, Removed, RuleReference,
-    Rules, Selection, Subscribed, Version, Workers as WorkersAnswer,
+    Answer, Command, ErrorBody, ErrorCode, Events, PROTOCOL_VERSION, Removed, RuleReference, Rules,
+    Selection, Subscribed, Version, Workers as WorkersAnswer,
 };
 use mcr_api::log::{Area, Level};
 use mcr_api::rule::RuleSpec;
+use mcr_core::ids::RuleId;
 use mcr_core::ledger::Header;
 use mcr_core::rule::Rule;
 use mcr_core::rule_set::Refused;
 use tokio::sync::oneshot;
 use tracing::info;
 
-use super::{Applying, Asker, Peer, Reply, traces};
+use super::{Applying, Asker, Done, Peer, Reply, traces};
 use crate::audit::{By, Change};
 use crate::log::RULES;
 use crate::stats::report;
@@ -37,7 +38,13 @@ pub(crate) fn answer(
     let reply = match command {
         Command::Reload {} => return supervisor.reload(asker),
         Command::GetVersion {} => version(),
-        Command::AddRule { rule } => add_rule(supervisor, rule),
+        Command::AddRule { rule } => match add_rule(supervisor, rule) {
+            Ok((rule, created)) => {
+                let rules = std::iter::once(rule);
+                return supervisor.answer_later(asker, Done::Added { rule, created }, rules);
+            }
+            Err(refused) => Err(refused).into(),
+        },
         Command::RemoveRule { rule } => remove_rule(supervisor, &rule),
         Command::ListRules {} => {
             let state = &supervisor.state;
@@ -80,29 +87,17 @@ fn version() -> Reply {
     .into()
 }
 
-fn add_rule(supervisor: &mut Supervisor, spec: RuleSpec) -> Reply {
-    let rule = match Rule::try_from(spec) {
-        Ok(rule) => rule,
-        Err(error) => return Err(ErrorBody::from(error)).into(),
-    };
+/// The rule's id, and whether it is new.
+fn add_rule(supervisor: &mut Supervisor, spec: RuleSpec) -> Result<(RuleId, bool), ErrorBody> {
+    let rule = Rule::try_from(spec).map_err(ErrorBody::from)?;
     let input = rule.input.to_string();
     let Supervisor { state, workers, .. } = supervisor;
-    let added = match state.add_rule(rule, workers) {
-        Ok(added) => added,
-        Err(refused) => return Err(ErrorBody::new(code(&refused), refused)).into(),
-    };
+    let added = state.add_rule(rule, workers);
+    let added = added.map_err(|refused| ErrorBody::new(code(&refused), refused))?;
     if added.created {
         info!(target: RULES, rule = added.id.0, "rule {} added: {input}", added.id);
     }
-    let (rule_state, problems) = state.condition(added.id);
-    let answer = Answer::Added(Added {
-        rule: added.id.0,
-        created: added.created,
-        applied: false,
-        state: rule_state,
-        problems,
-    });
-    Reply { applying: Some(applying(supervisor)), ..Ok(answer).into() }
+    Ok((added.id, added.created))
 }
 
 fn get_stats(supervisor: &Supervisor, selection: &Selection) -> Reply {

@@ -23,6 +23,8 @@ pub(crate) struct Passages {
     pub(crate) gone: BTreeSet<IfIndex>,
     pub(crate) absent: BTreeSet<IfIndex>,
     pub(crate) were_down: BTreeSet<IfIndex>,
+    /// Watches on those gone, to be closed elsewhere: that waits in the kernel.
+    pub(crate) ended: Vec<DeviceWatch>,
 }
 
 impl Devices {
@@ -48,7 +50,9 @@ impl Devices {
                     passages.gone.insert(ifindex);
                     // At once, or what befalls the next one would pass unnoticed.
                     match privileged::device_watch(ifindex.0) {
-                        Ok(another) => *watch = another,
+                        Ok(another) => {
+                            passages.ended.push(std::mem::replace(watch, another));
+                        }
                         Err(error) => {
                             // For another reason, whoever asks for something there is told.
                             if error.cause.raw_os_error() == Some(Errno::ENODEV as i32) {
@@ -64,13 +68,22 @@ impl Devices {
                 ),
             }
         }
-        self.0.retain(|ifindex, _| !unwatched.contains(ifindex));
+        let unwatched = self.0.extract_if(.., |ifindex, _| unwatched.contains(ifindex));
+        passages.ended.extend(unwatched.map(|(_, watch)| watch));
         passages
     }
 
-    /// Watches no interface any more but these.
-    pub(crate) fn keep(&mut self, interfaces: &Interfaces) {
+    /// Ends every watch.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = DeviceWatch> + use<> {
+        std::mem::take(&mut self.0).into_values()
+    }
+
+    /// Ends the watches on all interfaces but these. Returns them, to be closed elsewhere.
+    pub(crate) fn keep(&mut self, interfaces: &Interfaces) -> Vec<DeviceWatch> {
         let there: BTreeSet<IfIndex> = interfaces.iter().map(|i| i.index).collect();
-        self.0.retain(|ifindex, _| there.contains(ifindex));
+        self.0
+            .extract_if(.., |ifindex, _| !there.contains(ifindex))
+            .map(|(_, watch)| watch)
+            .collect()
     }
 }

@@ -1,25 +1,65 @@
-//! What ends at the ingress because a rule takes it exclusively: held by the supervisor alone, in
-//! descriptors alone, so that the kernel undoes it whatever ends the daemon.
+//! Entries for exclusive rules: held by the supervisor alone, in descriptors alone, so that the
+//! kernel undoes it whatever ends the daemon. A thread makes and removes them, for attaching and
+//! detaching a program wait for RTNL.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mcr_core::ids::IfIndex;
-use mcr_core::plan::{Exclusion, Fate};
+use mcr_core::plan::{Exclusion, Fate, Resource};
 use mcr_sys::SetupError;
 use mcr_sys::exclusion::{self, IngressLink, Taken};
+use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::{Refusal, link_header};
+use crate::asked::Ticket;
+use crate::event::Event;
+use crate::hands::{Hands, Serial};
 use crate::{limits, privileged};
+
+/// The way to the entries.
+#[derive(Debug)]
+pub(crate) struct Exclusions(Serial<Entries>);
+
+impl Exclusions {
+    pub(crate) fn new(hands: &Hands) -> Self {
+        Self(hands.serial("exclusions", Entries::default()))
+    }
+
+    /// Makes an entry; the answer comes as [`Event::Acquired`].
+    pub(crate) fn make(&mut self, entry: Exclusion, ticket: Ticket) -> Result<(), Refusal> {
+        let make = move |entries: &mut Entries, events: &mpsc::Sender<Event>| {
+            let outcome = entries.make(&entry);
+            let resource = Resource::Exclusion(entry);
+            // Without a supervisor there is nobody to be told.
+            _ = events.blocking_send(Event::Acquired { resource, ticket, outcome });
+        };
+        self.0.order(make).map_err(Refusal::NoThread)
+    }
+
+    /// Takes an entry out, after all that was ordered before.
+    pub(crate) fn remove(&mut self, entry: Exclusion) {
+        let interface = entry.interface.clone();
+        if let Err(error) = self.0.order(move |entries, _| entries.remove(&entry)) {
+            debug!(%interface, "{interface}: no entry taken out of the ingress table: {error}");
+        }
+    }
+
+    /// Takes every entry out.
+    pub(crate) fn clear(&mut self) {
+        if let Err(error) = self.0.order(|entries, _| *entries = Entries::default()) {
+            debug!("the ingress programs end with mcrd: {error}");
+        }
+    }
+}
 
 /// All entries, and the interfaces at whose ingress they are looked up.
 #[derive(Debug, Default)]
-pub(crate) struct Exclusions {
+struct Entries {
     /// Made for the first exclusive rule: most daemons have none, and may lack the right to it.
     kernel: Option<exclusion::Exclusions>,
     links: BTreeMap<IfIndex, Link>,
-    /// What goes on, known from the beginning: it matters as soon as there is an exclusive rule.
-    exceptions: BTreeSet<Exclusion>,
+    made: BTreeSet<Exclusion>,
 }
 
 /// The program at an interface's ingress.
@@ -30,10 +70,14 @@ struct Link {
     entries: u32,
 }
 
-impl Exclusions {
+impl Entries {
     /// Makes an entry; there is no other in its place.
-    pub(crate) fn make(&mut self, entry: &Exclusion) -> Result<(), Refusal> {
-        privileged::change_exclusions(|| self.make_permitted(entry))
+    fn make(&mut self, entry: &Exclusion) -> Result<(), Refusal> {
+        let made = privileged::change_exclusions(|| self.make_permitted(entry));
+        if made.is_ok() {
+            self.made.insert(entry.clone());
+        }
+        made
     }
 
     fn make_permitted(&mut self, entry: &Exclusion) -> Result<(), Refusal> {
@@ -43,14 +87,16 @@ impl Exclusions {
                 if let Some(kernel) = &self.kernel {
                     kernel.set(&taken(entry), exclusion::Fate::GoesOn)?;
                 }
-                self.exceptions.insert(entry.clone());
                 Ok(())
             }
         }
     }
 
-    /// Takes an entry out.
-    pub(crate) fn remove(&mut self, entry: &Exclusion) {
+    /// Takes an entry out, if it was made.
+    fn remove(&mut self, entry: &Exclusion) {
+        if !self.made.remove(entry) {
+            return;
+        }
         let kernel = self.kernel.as_ref();
         let removed =
             kernel.map(|kernel| privileged::change_exclusions(|| kernel.remove(&taken(entry))));
@@ -58,17 +104,12 @@ impl Exclusions {
             let interface = &entry.interface;
             debug!(%interface, "{interface}: no entry taken out of the ingress table: {error}");
         }
-        match entry.fate {
-            Fate::GoesOn => {
-                self.exceptions.remove(entry);
-            }
-            Fate::Ends => {
-                if let Some(link) = self.links.get_mut(&entry.ifindex) {
-                    link.entries -= 1;
-                    if link.entries == 0 {
-                        self.links.remove(&entry.ifindex);
-                    }
-                }
+        if entry.fate == Fate::Ends
+            && let Some(link) = self.links.get_mut(&entry.ifindex)
+        {
+            link.entries -= 1;
+            if link.entries == 0 {
+                self.links.remove(&entry.ifindex);
             }
         }
     }
@@ -76,7 +117,8 @@ impl Exclusions {
     fn end(&mut self, entry: &Exclusion) -> Result<(), SetupError> {
         let mut kernel = match self.kernel.take() {
             Some(kernel) => kernel,
-            None => with_exceptions(&self.exceptions)?,
+            // Exceptions that were made before there was a table: they matter from now on.
+            None => with_exceptions(&self.made)?,
         };
         let ended = end_in(&mut kernel, &mut self.links, entry);
         self.kernel = Some(kernel);

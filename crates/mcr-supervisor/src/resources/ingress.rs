@@ -1,12 +1,19 @@
 //! The ingress sockets: for each key a set, one packet socket a worker, joined to one steering
 //! group in the order of the workers.
 //!
+//! They are opened and closed on other threads ([`crate::hands`]), because both wait in the kernel.
+//! A set that is given up lets nothing in from that moment. It is closed when every worker has read
+//! what is left in its ring, so that no worker's descriptor is the last one.
+//!
 //! A ring outlives its reader, but not its reader's place in it; so a dead worker's sockets are
-//! replaced. The kernel puts the last member of a group into the place of one that leaves. A new
-//! socket therefore joins last, where nothing is steered to, and takes the dead one's place when
-//! that is closed. Of two replacements at once the second would land in the first one's place:
-//! they are made one after the other, which [`crate::workers`] sees to.
+//! replaced. The kernel puts the last member of a group into the place of one that leaves. A spare
+//! socket stands last, where nothing is steered to, and takes the dead one's place when that
+//! leaves. Of two replacements at once the second would land in the first one's place: they are
+//! made one after the other, which [`crate::workers`] sees to.
 
+mod closing;
+mod opening;
+mod replacement;
 mod set;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,12 +29,21 @@ use mcr_core::plan::IngressKey;
 use mcr_core::slots::Slots;
 use mcr_sys::SetupError;
 use mcr_sys::filter::Program;
-use mcr_sys::packet::PacketStatistics;
 use tracing::warn;
 
 use super::Refusal;
 use super::admission::InterfaceAdmission;
+use crate::asked::Ticket;
+use crate::event::Event;
+use crate::hands::Hands;
+use crate::rings::Rings;
+use closing::Closing;
+use opening::Blueprint;
+use replacement::Replacement;
 use set::IngressSet;
+
+pub(crate) use opening::Opened;
+pub(crate) use replacement::{NewSpare, Retired};
 
 /// All sets, and what is wanted on each interface.
 #[derive(Debug)]
@@ -39,9 +55,13 @@ pub(crate) struct Ingresses {
     /// Sockets of each set, one for a worker, and who of them gets a frame.
     members: usize,
     steering: Program,
+    rings: Rings,
     next_id: u32,
     /// Shut until the first workers hold their routes: nothing is received for nobody.
     open: bool,
+    closing: Closing,
+    replacement: Replacement,
+    hands: Hands,
 }
 
 /// A ring as the ledgers know it.
@@ -53,9 +73,17 @@ pub(crate) struct RingPlace {
     pub(crate) key: IngressKey,
 }
 
+/// A set on its way.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) key: IngressKey,
+    pub(crate) ticket: Ticket,
+    place: usize,
+}
+
 impl Ingresses {
     /// For so many workers, among whom a program divides what comes.
-    pub(crate) fn new(members: usize, steering: Program) -> Self {
+    pub(crate) fn new(members: usize, steering: Program, rings: Rings, hands: Hands) -> Self {
         Self {
             sets: BTreeMap::new(),
             by_key: HashMap::new(),
@@ -63,40 +91,69 @@ impl Ingresses {
             places: Slots::new(INGRESSES as u32),
             members,
             steering,
+            rings,
             next_id: 1,
             open: false,
+            closing: Closing::default(),
+            replacement: Replacement::default(),
+            hands,
         }
     }
 
-    /// Makes the set of a key that has none.
-    pub(crate) fn open(&mut self, key: &IngressKey, mtu: u32) -> Result<IngressId, Refusal> {
-        let place = self.places.take(1).map(|place| place.start);
+    /// Begins to open the set of a key that has none; comes as [`Event::IngressOpened`].
+    pub(crate) fn begin_opening(
+        &mut self,
+        key: &IngressKey,
+        ticket: Ticket,
+    ) -> Result<(), Refusal> {
+        let place = self.places.take(1).map(|place| place.start as usize);
         let place =
             place.ok_or_else(|| Refusal::Full(format!("{INGRESSES} ingress interfaces")))?;
-        let ring =
-            RingPlace { id: IngressId(self.next_id), place: place as usize, key: key.clone() };
-        let id = ring.id;
-        let opened =
-            IngressSet::open(ring, mtu, self.members, &self.steering).and_then(|mut set| {
-                if self.open {
-                    set.admit(self.admissions.entry(key.ifindex).or_default())?;
-                }
-                Ok(set)
-            });
-        let set = opened.inspect_err(|_| self.places.give_back(place..place + 1))?;
+        let geometry = self.rings.geometry(key, place);
+        let opening = Opening { key: key.clone(), ticket, place };
+        let blueprint = Blueprint { key: key.clone(), geometry, group: None };
+        let (members, steering) = (self.members, self.steering.clone());
+        self.hands.begin(|threads| async move {
+            let outcome = blueprint.open(members, steering, &threads).await;
+            Event::IngressOpened { opening, outcome }
+        });
+        Ok(())
+    }
+
+    /// The set of a key is there.
+    pub(crate) fn finish_opening(
+        &mut self,
+        opening: Opening,
+        mtu: u32,
+        opened: Opened,
+    ) -> Result<IngressId, Refusal> {
+        let Opening { key, place, .. } = opening;
+        let id = IngressId(self.next_id);
+        let ifindex = key.ifindex;
+        let mut set = IngressSet::new(RingPlace { id, place, key: key.clone() }, mtu, opened);
+        if self.open {
+            let admission = self.admissions.entry(ifindex).or_default();
+            if let Err(error) = set.admit(admission) {
+                self.give_back_place(place);
+                self.hands.dispose_all(set.into_sockets());
+                return Err(error.into());
+            }
+        }
         self.next_id += 1;
-        self.by_key.insert(key.clone(), id);
+        self.by_key.insert(key, id);
         self.sets.insert(id, set);
+        if self.rings.has_spare(place) {
+            self.order_spare(id);
+        }
         Ok(id)
     }
 
-    /// Closes the set of a key. Its place in the ledgers stays taken until
-    /// [`Self::give_back_place`], because the workers still write there.
-    pub(crate) fn close(&mut self, key: &IngressKey) -> Option<RingPlace> {
-        let id = self.by_key.remove(key)?;
-        let set = self.sets.remove(&id)?;
-        set.shut();
-        Some(set.ring)
+    /// The set is not wanted any more, or could not be had.
+    pub(crate) fn abandon_opening(&mut self, opening: &Opening, opened: Option<Opened>) {
+        self.give_back_place(opening.place);
+        if let Some(opened) = opened {
+            self.hands.dispose_all(opened.sockets);
+        }
     }
 
     /// Of interfaces that were down those where the frames of one worker may now be steered to
@@ -109,11 +166,6 @@ impl Ingresses {
     /// Whether frames of the interface are taken.
     pub(crate) fn is_open_on(&self, ifindex: IfIndex) -> bool {
         self.by_key.keys().any(|key| key.ifindex == ifindex)
-    }
-
-    pub(crate) fn give_back_place(&mut self, place: usize) {
-        let place = place as u32;
-        self.places.give_back(place..place + 1);
     }
 
     /// Lets in what is wanted, from now on.
@@ -207,32 +259,6 @@ impl Ingresses {
         if let Some(set) = self.sets.get(&id) {
             set.mark_handed(worker);
         }
-    }
-
-    /// Before a worker is started again: makes a new socket beside each that the dead one had.
-    pub(crate) fn prepare_replacement(&mut self, worker: WorkerId) -> Result<(), Refusal> {
-        let made = self.sets.values_mut().try_for_each(|set| {
-            let admission = self.admissions.entry(set.ring.key.ifindex).or_default();
-            set.add_candidate(worker, self.open.then_some(admission))
-        });
-        made.inspect_err(|_| self.abandon_replacement(worker))
-    }
-
-    /// The new worker died, too, before it took over.
-    pub(crate) fn abandon_replacement(&mut self, worker: WorkerId) {
-        self.sets.values_mut().for_each(|set| set.drop_candidate(worker));
-    }
-
-    /// The new worker holds everything: its sockets take the places of the dead one's. Returns what
-    /// the kernel had still counted for those.
-    pub(crate) fn complete_replacement(&mut self, worker: WorkerId) -> PacketStatistics {
-        let mut left = PacketStatistics::default();
-        for set in self.sets.values_mut() {
-            let statistics = set.install_candidate(worker);
-            left.received += statistics.received;
-            left.dropped += statistics.dropped;
-        }
-        left
     }
 }
 

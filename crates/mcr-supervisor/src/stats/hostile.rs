@@ -21,6 +21,8 @@ use super::reading;
 use super::report;
 use super::retained::{Retained, add_ring};
 use super::sampler::Samples;
+use crate::hands::Hands;
+use crate::holdings::Holdings;
 use crate::news::News;
 use crate::resources::ingress::RingPlace;
 use crate::state::State;
@@ -95,7 +97,9 @@ fn rules() -> RuleSet {
 }
 
 fn state() -> State {
-    State::new(Interfaces::default(), Steering::Hash, &[0, 1], News::default())
+    let (events, _) = tokio::sync::mpsc::channel(1);
+    let holdings = Holdings::alone(Steering::Hash, &[0, 1]);
+    State::new(Interfaces::default(), holdings, News::default(), Hands::new(events))
 }
 
 fn are_rates(rates: impl IntoIterator<Item = f64>) {

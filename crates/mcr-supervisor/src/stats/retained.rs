@@ -24,13 +24,15 @@ pub(crate) struct Retained {
     rings: HashMap<(WorkerId, IngressId), RingTally>,
     /// Frames that a dead worker had read, but whose receipt only its sockets know of.
     read_early: BTreeMap<WorkerId, u64>,
+    /// The same of workers whose sockets are leaving their steering groups.
+    handing_over: BTreeMap<WorkerId, u64>,
     /// Rings that are closed here, and perhaps not yet by every worker.
     closing: Vec<ClosingRing>,
 }
 
 #[derive(Debug)]
 struct ClosingRing {
-    place: usize,
+    ring: RingPlace,
     /// The generation in which it is closed.
     generation: u64,
     /// The workers that had it, and of which nothing has been taken over yet.
@@ -83,7 +85,7 @@ impl Retained {
         reading::add_each(batch_sizes, &reading::batches_by_size(ledger));
         for closing in &mut self.closing {
             if closing.forget_reader(worker) {
-                let tally = reading::closed_ring(ledger, closing.place);
+                let tally = reading::closed_ring(ledger, closing.ring.place);
                 add(&mut read_early, add_abandoned_ring(&mut stats, &tally));
             }
         }
@@ -101,10 +103,17 @@ impl Retained {
         }
     }
 
+    /// A worker has taken a dead one's place; the dead one's sockets leave theirs.
+    pub(crate) fn begin_handover(&mut self, worker: WorkerId) {
+        if let Some(read_early) = self.read_early.remove(&worker) {
+            self.handing_over.insert(worker, read_early);
+        }
+    }
+
     /// What the kernel still counted for a dead worker's sockets: nobody has read those frames, but
     /// for the ones that the worker read after it had asked for these figures for the last time.
     pub(crate) fn keep_unread(&mut self, worker: WorkerId, statistics: PacketStatistics) {
-        let read_early = self.read_early.remove(&worker).unwrap_or(0);
+        let read_early = self.handing_over.remove(&worker).unwrap_or(0);
         let unread = statistics.received.saturating_sub(read_early);
         let stats = self.core_mut(worker);
         add(&mut stats.received, unread);
@@ -122,7 +131,7 @@ impl Retained {
         self.rings.retain(|(_, id), _| *id != ring.id);
         let readers = ledgers.filter(|(_, ledger)| reading::ring(ledger, ring).is_some());
         let readers = readers.map(|(worker, _)| worker).collect();
-        self.closing.push(ClosingRing { place: ring.place, generation, readers });
+        self.closing.push(ClosingRing { ring: ring.clone(), generation, readers });
     }
 
     /// Takes over what workers counted for rings that they have closed by now. Returns the places
@@ -134,14 +143,17 @@ impl Retained {
         for (worker, ledger, generation) in ledgers {
             for place in 0..self.closing.len() {
                 let closing = &mut self.closing[place];
-                if generation >= closing.generation && closing.forget_reader(worker) {
-                    let tally = reading::closed_ring(ledger, closing.place);
+                // A worker reads what is left in a ring before it closes it.
+                let is_closed = generation >= closing.generation
+                    && reading::ring(ledger, &closing.ring).is_none();
+                if is_closed && closing.forget_reader(worker) {
+                    let tally = reading::closed_ring(ledger, closing.ring.place);
                     add_ring(self.core_mut(worker), &tally);
                 }
             }
         }
         let settled = self.closing.extract_if(.., |closing| closing.readers.is_empty());
-        settled.map(|closing| closing.place).collect()
+        settled.map(|closing| closing.ring.place).collect()
     }
 
     /// What a worker has counted so far for rings that are being closed.
@@ -152,7 +164,7 @@ impl Retained {
         stats: &mut CoreStats,
     ) {
         for closing in self.closing.iter().filter(|closing| closing.readers.contains(&worker)) {
-            add_ring(stats, &reading::closed_ring(ledger, closing.place));
+            add_ring(stats, &reading::closed_ring(ledger, closing.ring.place));
         }
     }
 

@@ -205,7 +205,7 @@ impl System {
     fn new(steering: Steering) -> Self {
         let channel = Rc::default();
         let mut system = Self {
-            holdings: Holdings::new(steering, &[1, 0]),
+            holdings: Holdings::alone(steering, &[1, 0]),
             live: Live::new(ChannelLink(Rc::clone(&channel))),
             channel,
             worker: ModelWorker::default(),

@@ -5,28 +5,42 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use mcr_api::worker::Ingress;
 use mcr_core::ids::WorkerId;
-use mcr_core::plan::IngressKey;
 use mcr_sys::SetupError;
 use mcr_sys::filter::Program;
-use mcr_sys::packet::{PacketSocket, PacketStatistics, RingGeometry, SteeringGroup};
+use mcr_sys::packet::PacketSocket;
 use tracing::debug;
 
 use super::super::Refusal;
 use super::super::admission::InterfaceAdmission;
 use super::RingPlace;
-use crate::{limits, privileged};
+use super::opening::{Blueprint, Opened};
+use crate::limits;
 
 /// One socket for each worker.
 #[derive(Debug)]
 pub(super) struct IngressSet {
     pub(super) ring: RingPlace,
+    pub(super) blueprint: Blueprint,
     mtu: u32,
-    group: SteeringGroup,
     members: Vec<Member>,
+    pub(super) spare: Spare,
     /// Whether a member may be younger than one behind it.
     disordered: bool,
     /// How long a filter the kernel takes.
     instructions: usize,
+}
+
+/// A socket that is ready for the next worker that dies: the last of the group, where nothing is
+/// steered to.
+#[derive(Debug)]
+pub(super) enum Spare {
+    /// There is none, and none on its way.
+    None,
+    /// It is being opened.
+    Opening,
+    Ready(PacketSocket),
+    /// It could not be had.
+    Refused(Refusal),
 }
 
 /// The socket at one place of the steering group.
@@ -40,24 +54,19 @@ struct Member {
 }
 
 impl IngressSet {
-    /// Opens the sockets and joins them; nothing is let in yet.
-    pub(super) fn open(
-        ring: RingPlace,
-        mtu: u32,
-        workers: usize,
-        steering: &Program,
-    ) -> Result<Self, Refusal> {
-        let mut members = Vec::with_capacity(workers);
-        let mut group = None;
-        for _ in 0..workers {
-            let (socket, joined) = open_member(&ring.key, group)?;
-            group = Some(joined);
-            members.push(Member { socket, handed: Cell::new(false), candidate: None });
+    /// Takes opened sockets over, which let nothing in yet.
+    pub(super) fn new(ring: RingPlace, mtu: u32, opened: Opened) -> Self {
+        let Opened { blueprint, sockets } = opened;
+        let member = |socket| Member { socket, handed: Cell::new(false), candidate: None };
+        Self {
+            ring,
+            blueprint,
+            mtu,
+            members: sockets.into_iter().map(member).collect(),
+            spare: Spare::None,
+            disordered: false,
+            instructions: usize::MAX,
         }
-        let group = group.ok_or_else(|| Refusal::Full("0 workers".into()))?;
-        // Before the filters let in anything, since until now all would go to the first.
-        members[0].socket.set_steering(steering)?;
-        Ok(Self { ring, mtu, group, members, disordered: false, instructions: usize::MAX })
     }
 
     /// Whether the members' order may be another than that of their age, in which the kernel lets
@@ -66,7 +75,7 @@ impl IngressSet {
         self.disordered
     }
 
-    /// Sets the filter of every socket.
+    /// Sets the filter of every socket that is somebody's.
     pub(super) fn admit(&mut self, admission: &InterfaceAdmission) -> Result<(), SetupError> {
         loop {
             let program = admission.program(self.ring.key.link, self.instructions);
@@ -85,8 +94,8 @@ impl IngressSet {
         }
     }
 
-    /// Lets nothing in any more: workers hold their duplicates until they have read the command to
-    /// close them, and a successor may open before that.
+    /// Lets nothing in any more: workers read what is in their rings before they close them, and a
+    /// successor may open before that.
     pub(super) fn shut(&self) {
         for socket in self.members.iter().flat_map(Member::sockets) {
             if let Err(error) = socket.set_filter(&Program::drop_all()) {
@@ -98,6 +107,7 @@ impl IngressSet {
 
     pub(super) fn announcement(&self) -> Ingress {
         let RingPlace { id, place, key } = &self.ring;
+        let geometry = self.blueprint.geometry;
         Ingress {
             ingress: *id,
             place: *place,
@@ -105,8 +115,8 @@ impl IngressSet {
             interface: key.interface.clone(),
             link: key.link,
             mtu: self.mtu,
-            slot_bytes: key.class.slot_bytes(),
-            slots: key.class.slots(),
+            slot_bytes: geometry.slot_bytes,
+            slots: geometry.slots,
         }
     }
 
@@ -121,47 +131,64 @@ impl IngressSet {
         }
     }
 
-    /// A new socket for a worker whose old one was read by a dead process.
-    pub(super) fn add_candidate(
+    /// Whether a worker that starts has a ring here that nobody has read.
+    pub(super) fn is_ready_for(&self, worker: WorkerId) -> bool {
+        let member = self.members.get(worker.0 as usize);
+        member.is_none_or(|member| !member.handed.get() || member.candidate.is_some())
+    }
+
+    /// Gives the spare socket to a worker whose own was read by a dead process.
+    ///
+    /// # Errors
+    /// Why there is no spare.
+    pub(super) fn replace_with_spare(
         &mut self,
         worker: WorkerId,
-        admission: Option<&mut InterfaceAdmission>,
+        admission: Option<&InterfaceAdmission>,
     ) -> Result<(), Refusal> {
-        let Some(member) = self.members.get_mut(worker.0 as usize) else {
-            return Ok(());
-        };
-        if !member.handed.get() {
+        if self.is_ready_for(worker) {
             return Ok(());
         }
-        let (socket, _) = open_member(&self.ring.key, Some(self.group))?;
+        let socket = match std::mem::replace(&mut self.spare, Spare::None) {
+            Spare::Ready(socket) => socket,
+            Spare::Refused(refusal) => return Err(refusal),
+            on_its_way => {
+                self.spare = on_its_way;
+                return Ok(());
+            }
+        };
         if let Some(admission) = admission {
             socket.set_filter(&admission.program(self.ring.key.link, self.instructions))?;
         }
-        member.candidate = Some(socket);
+        if let Some(member) = self.members.get_mut(worker.0 as usize) {
+            member.candidate = Some(socket);
+        }
         Ok(())
     }
 
-    pub(super) fn drop_candidate(&mut self, worker: WorkerId) {
-        if let Some(member) = self.members.get_mut(worker.0 as usize) {
-            member.candidate = None;
-        }
+    /// Takes away the socket of a worker that has died before it took its place.
+    pub(super) fn take_candidate(&mut self, worker: WorkerId) -> Option<PacketSocket> {
+        self.members.get_mut(worker.0 as usize)?.candidate.take()
     }
 
-    pub(super) fn install_candidate(&mut self, worker: WorkerId) -> PacketStatistics {
-        let is_last = worker.0 as usize + 1 == self.members.len();
-        let member = self.members.get_mut(worker.0 as usize);
-        let Some((member, new)) = member.and_then(|m| m.candidate.take().map(|new| (m, new)))
-        else {
-            return PacketStatistics::default();
+    /// Everything to be closed.
+    pub(super) fn into_sockets(self) -> impl Iterator<Item = PacketSocket> {
+        let spare = match self.spare {
+            Spare::Ready(socket) => Some(socket),
+            Spare::None | Spare::Opening | Spare::Refused(_) => None,
         };
-        let old = std::mem::replace(&mut member.socket, new);
+        let members = self.members.into_iter();
+        members.flat_map(|member| [Some(member.socket), member.candidate]).flatten().chain(spare)
+    }
+
+    /// Puts a worker's new socket into its place. Returns the old one, which has yet to leave the
+    /// steering group.
+    pub(super) fn install_candidate(&mut self, worker: WorkerId) -> Option<PacketSocket> {
+        let is_last = worker.0 as usize + 1 == self.members.len();
+        let member = self.members.get_mut(worker.0 as usize)?;
+        let new = member.candidate.take()?;
         self.disordered |= !is_last;
-        // Refused only where the dead worker's ring is still mapped, and then it ends with that.
-        if let Err(error) = old.give_up_ring() {
-            let interface = &self.ring.key.interface;
-            debug!(%interface, worker = worker.0, "{interface}: a dead worker's ring: {error}");
-        }
-        old.take_statistics().unwrap_or_default()
+        Some(std::mem::replace(&mut member.socket, new))
     }
 }
 
@@ -169,16 +196,4 @@ impl Member {
     fn sockets(&self) -> impl Iterator<Item = &PacketSocket> {
         std::iter::once(&self.socket).chain(&self.candidate)
     }
-}
-
-/// A socket that lets nothing in, last in its steering group.
-fn open_member(
-    key: &IngressKey,
-    group: Option<SteeringGroup>,
-) -> Result<(PacketSocket, SteeringGroup), SetupError> {
-    let geometry = RingGeometry { slot_bytes: key.class.slot_bytes(), slots: key.class.slots() };
-    let socket = privileged::packet_socket(geometry)?;
-    socket.bind(key.ifindex.0)?;
-    let group = socket.join_steering(group)?;
-    Ok((socket, group))
 }

@@ -61,6 +61,7 @@ fn a_dead_workers_counters_stay_and_its_unread_frames_are_drops() {
 
     let mut retained = Retained::default();
     retained.keep_worker(WORKER, &reader, [&eth0].into_iter(), rules.iter());
+    retained.begin_handover(WORKER);
     retained.keep_unread(WORKER, PacketStatistics { received: 20, dropped: 3 });
     let stats = retained.core(WORKER).unwrap();
     assert_eq!((stats.received, stats.frames_read, stats.kernel_drops), (120, 90, 30));
@@ -117,6 +118,7 @@ fn what_was_read_early_is_not_counted_as_unread() {
     let mut retained = Retained::default();
     retained.keep_worker(WORKER, &reader, [&eth0].into_iter(), std::iter::empty());
     // Its sockets know of these 8, and of 6 more that nobody read.
+    retained.begin_handover(WORKER);
     retained.keep_unread(WORKER, PacketStatistics { received: 14, dropped: 0 });
     let stats = retained.core(WORKER).unwrap();
     assert_eq!((stats.received, stats.frames_read, stats.kernel_drops), (106, 100, 6));

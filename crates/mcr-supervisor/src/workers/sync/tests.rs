@@ -73,7 +73,7 @@ fn agree(worker: &Model, holdings: &Holdings) {
 
 #[test]
 fn the_worker_ends_with_what_is_held_whatever_it_had() {
-    let mut holdings = Holdings::new(Steering::Cpu, &[0]);
+    let mut holdings = Holdings::alone(Steering::Cpu, &[0]);
     (1..=2000).for_each(|id| _ = holdings.set_route(route(id, 5)));
     let mut worker = Model::holding(&[route(3000, 1), route(7, 1)]);
     let mut sync = Sync::new();
@@ -84,7 +84,7 @@ fn the_worker_ends_with_what_is_held_whatever_it_had() {
 
 #[test]
 fn changes_on_either_side_of_the_cursor_arrive() {
-    let mut holdings = Holdings::new(Steering::Cpu, &[0]);
+    let mut holdings = Holdings::alone(Steering::Cpu, &[0]);
     (1..=2000).for_each(|id| _ = holdings.set_route(route(id, 5)));
     let mut worker = Model::default();
     let mut sync = Sync::new();
@@ -104,7 +104,7 @@ fn changes_on_either_side_of_the_cursor_arrive() {
 
 #[test]
 fn too_long_a_backlog_begins_anew() {
-    let mut holdings = Holdings::new(Steering::Cpu, &[0]);
+    let mut holdings = Holdings::alone(Steering::Cpu, &[0]);
     (1..=300).for_each(|id| _ = holdings.set_route(route(id, 5)));
     let mut worker = Model::default();
     let mut sync = Sync::new();
