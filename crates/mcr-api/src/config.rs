@@ -272,7 +272,7 @@ exclusive = true
         assert_eq!(
             error("[[rule]]", "[sterling]\n[[rule]]"),
             "mcr.toml:2: unknown field `sterling`, expected one of `steering`, `control`, \
-             `metrics`, `log`, `rule`"
+             `metrics`, `rings`, `log`, `rule`"
         );
         assert_eq!(
             error("[[rule]]", "[steering]\nmode = \"dice\"\n[[rule]]"),

@@ -104,6 +104,11 @@ metrics! {
     ConnectionsDropped = Counter "mcr_metrics_connections_dropped" "" NONE,
         "Connections to this exporter closed early, to make room for newer ones.";
 
+    SupervisorLongestTurn = Gauge "mcr_supervisor_longest_turn_seconds" "seconds" NONE,
+        "The longest that the supervisor's loop was busy in one turn, since its start.";
+    RingMemory = Gauge "mcr_ring_memory_bytes" "bytes" NONE,
+        "Memory of all receive rings, spare ones and those being closed included.";
+
     ControlClients = Gauge "mcr_control_clients" "" NONE, "Clients of the control sockets.";
     ControlRefusals = Counter "mcr_control_refusals" "" &["reason"],
         "Clients and requests of the control sockets refused, slowed or left, by reason.";

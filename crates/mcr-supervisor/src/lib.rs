@@ -42,6 +42,7 @@ mod stats;
 mod stuck;
 mod supervisor;
 mod traces;
+mod turns;
 mod unreachable;
 mod workers;
 

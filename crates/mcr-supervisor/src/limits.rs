@@ -69,7 +69,7 @@ pub(crate) const STOP_WAIT: Duration = Duration::from_millis(1500);
 pub(crate) const KILL_WAIT: Duration = Duration::from_millis(300);
 
 /// How long closing all packet sockets may take: some rounds of grace periods.
-pub(crate) const CLOSE_WAIT: Duration = Duration::from_millis(1000);
+pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether they are closed.
 pub(crate) const FINISH_CHECK: Duration = Duration::from_millis(1);

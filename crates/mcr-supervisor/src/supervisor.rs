@@ -23,6 +23,7 @@ use crate::state::State;
 use crate::stats::rates;
 use crate::stats::sampler::Sampler;
 use crate::traces::Traces;
+use crate::turns::Turns;
 use crate::workers::{StartProgress, Workers};
 
 /// The state, the workers, and what comes in.
@@ -39,6 +40,7 @@ pub(crate) struct Supervisor {
     pub(crate) audit: Audit,
     pub(crate) clients: Arc<Clients>,
     pub(crate) service_manager: ServiceManager,
+    pub(crate) turns: Turns,
     /// Clients that wait for the kernel.
     pub(crate) waiting: Waiting,
     /// Ticks since the service manager was told how it stands.
@@ -72,6 +74,7 @@ impl Supervisor {
             audit: Audit::default(),
             clients: Arc::default(),
             service_manager: ServiceManager::from_environment(),
+            turns: Turns::default(),
             waiting: Waiting::default(),
             status_ticks: 0,
             inbox,
@@ -100,7 +103,7 @@ impl Supervisor {
                 StartProgress::UnderWay => break Err("none has taken its rules over".into()),
             }
             if let Ok(Some(event)) = timeout(limits::STARTING_CHECK, self.inbox.recv()).await
-                && self.handle(event) == Next::End
+                && self.turn(|this| this.handle(event)) == Next::End
             {
                 break Err("the daemon was told to end".into());
             }
@@ -127,26 +130,36 @@ impl Supervisor {
             // The timers first, so that no number of requests delays the healing.
             tokio::select! {
                 biased;
-                _ = tick.tick() => self.tick(),
-                _ = ring_look.tick() => self.state.heal_rings(&mut self.workers),
+                _ = tick.tick() => self.turn(Self::tick),
+                _ = ring_look.tick() => {
+                    self.turn(|this| this.state.heal_rings(&mut this.workers));
+                }
                 _ = sample.tick() => self.sampler.begin_round(),
                 () = sleep(limits::STARTING_CHECK), if self.workers.any_starting() => {
-                    self.promote();
+                    self.turn(Self::promote);
                 }
                 () = sleep_until(next_start.unwrap_or_else(Instant::now).into()),
                     if next_start.is_some() => {
-                        self.workers.start_due(&mut self.state.holdings);
+                        self.turn(|this| this.workers.start_due(&mut this.state.holdings));
                 }
                 Some(event) = self.inbox.recv() => {
-                    if self.handle(event) == Next::End {
+                    if self.turn(|this| this.handle(event)) == Next::End {
                         return;
                     }
                 }
-                () = ready(()), if self.sampler.is_under_way() => {
-                    rates::sample(&self.state, &self.workers, &mut self.sampler);
-                }
+                () = ready(()), if self.sampler.is_under_way() => self.turn(|this| {
+                    rates::sample(&this.state, &this.workers, &mut this.sampler);
+                }),
             }
         }
+    }
+
+    /// Measures how long others wait for this.
+    fn turn<T>(&mut self, turn: impl FnOnce(&mut Self) -> T) -> T {
+        let begun = Instant::now();
+        let outcome = turn(self);
+        self.turns.end(begun);
+        outcome
     }
 
     /// Leaves the groups, lets the workers finish, and ends those that do not; a second request to

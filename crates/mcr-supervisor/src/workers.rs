@@ -45,6 +45,8 @@ pub(crate) struct Workers {
     /// The desired generation at the last tick.
     desired_before: u64,
     last_tick: Instant,
+    /// Whether a worker that is due waits for sockets: an event tells when they are there.
+    waits_for_sockets: bool,
     stopping: bool,
 }
 
@@ -65,6 +67,7 @@ impl Workers {
             news,
             desired_before: 0,
             last_tick: Instant::now(),
+            waits_for_sockets: false,
             stopping: false,
         }
     }
@@ -95,13 +98,17 @@ impl Workers {
         if self.stopping {
             return;
         }
+        self.waits_for_sockets = false;
         for place in 0..self.places.len() {
             let one_is_starting =
                 self.places.iter().any(|w| w.live.as_ref().is_some_and(|live| !live.serving));
             let first_start = self.places[place].last_exit.is_none();
             let worker = &mut self.places[place];
-            let must_wait = one_is_starting || holdings.ingresses.is_replacing();
-            if !worker.is_due() || (must_wait && !first_start) {
+            if !worker.is_due() || (one_is_starting && !first_start) {
+                continue;
+            }
+            if holdings.ingresses.is_replacing() && !first_start {
+                self.waits_for_sockets = true;
                 continue;
             }
             if let Err(refusal) = holdings.ingresses.prepare_replacement(worker.id) {
@@ -109,7 +116,7 @@ impl Workers {
                 continue;
             }
             if !holdings.ingresses.is_prepared(worker.id) {
-                // The event of its last socket comes here again.
+                self.waits_for_sockets = true;
                 continue;
             }
             match self.launcher.launch(worker.id, worker.core) {
@@ -270,7 +277,7 @@ impl Workers {
     /// When the next process is to be started, if none has to be waited for before that.
     pub(crate) fn next_start(&self) -> Option<Instant> {
         let absent = self.places.iter().filter(|worker| worker.live.is_none());
-        let blocked = self.stopping || self.any_starting();
+        let blocked = self.stopping || self.waits_for_sockets || self.any_starting();
         absent.map(|worker| worker.start_at).min().filter(|_| !blocked)
     }
 

@@ -199,6 +199,8 @@ fn workers(answer: &Workers) -> String {
     if answer.steering == Steering::Hash.to_string() {
         text += "steered by hash: each worker has its share of the rules\n";
     }
+    let longest = answer.supervisor_longest_turn_us as f64 / 1e3;
+    writeln!(text, "supervisor: longest turn {longest:.1} ms").expect("a String takes all");
     for status in &answer.workers {
         for trouble in troubles(status) {
             writeln!(text, "worker {}: {trouble}", status.worker).expect("a String takes all");

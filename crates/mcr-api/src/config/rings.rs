@@ -44,7 +44,7 @@ pub(super) struct RingsTable {
     bytes: Option<Spanned<u64>>,
     spare: Option<bool>,
     #[serde(default)]
-    interface: BTreeMap<Spanned<String>, SizeTable>,
+    interface: BTreeMap<String, Spanned<SizeTable>>,
 }
 
 #[derive(Deserialize)]
@@ -57,9 +57,9 @@ struct SizeTable {
 impl RingsTable {
     pub(super) fn read(self) -> Result<RingsConfig, Wrong> {
         let interfaces = self.interface.into_iter().map(|(name, table)| {
-            let place = name.span();
-            let name = name.into_inner().parse();
-            let name = name.map_err(|error| (place, format!("interface: {error}")))?;
+            let name =
+                name.parse().map_err(|error| (table.span(), format!("interface: {error}")))?;
+            let table = table.into_inner();
             Ok((name, size(table.slots, table.bytes)?))
         });
         Ok(RingsConfig {
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(error("bytes = 1"), "mcr.toml:2: bytes: 1 is not within 65536 to 536870912");
         assert!(error("slot = 1").contains("slot"));
         assert!(
-            error("[rings.interface.\"a b\"]\nslots = 64").starts_with("mcr.toml:3: interface")
+            error("[rings.interface.\"a b\"]\nslots = 64").starts_with("mcr.toml:2: interface")
         );
     }
 }

@@ -151,6 +151,10 @@ pub struct Workers {
     /// every rule, or `hash`, by their destination, each worker with its share of the rules.
     #[serde(default)]
     pub steering: String,
+    /// The longest that the supervisor's loop was busy in one turn since its start, in
+    /// microseconds: as long clients and other workers had to wait.
+    #[serde(default)]
+    pub supervisor_longest_turn_us: u64,
     /// The workers.
     pub workers: Vec<WorkerStatus>,
 }

@@ -23,6 +23,9 @@ pub struct Stats {
     pub unaccounted: Unaccounted,
     /// Each worker's counters.
     pub cores: Vec<CoreReport>,
+    /// Memory of all receive rings in bytes, spare ones and those being closed included.
+    #[serde(default)]
+    pub ring_memory_bytes: u64,
     /// Each receive ring.
     pub rings: Vec<RingStats>,
     /// Each rule.

@@ -225,6 +225,7 @@ fn workers_are_told_apart() {
     let workers = Workers {
         generation: 5,
         steering: "hash".into(),
+        supervisor_longest_turn_us: 1_250,
         workers: vec![WorkerStatus {
             worker: 0,
             core: 2,
@@ -243,7 +244,8 @@ fn workers_are_told_apart() {
             last_exit: None,
         }],
     };
-    let expected = json!({"generation": 5, "steering": "hash", "workers": [{
+    let expected = json!({"generation": 5, "steering": "hash", "supervisor_longest_turn_us": 1250,
+                          "workers": [{
         "worker": 0, "core": 2, "pid": 4711, "state": "backing_off", "io": "io_uring",
         "generation": 4, "in_sync": false, "rules": 3, "heartbeat_age_ms": 12, "restarts": 1,
         "backoff_left_ms": 3_200, "commands_lost": 2, "repairs": 1,
@@ -313,6 +315,7 @@ fn stats_keep_every_number() {
             batch_sizes: vec![5, 0, 1],
             ..CoreReport::default()
         }],
+        ring_memory_bytes: 25_165_824,
         rings: vec![RingStats {
             worker: 0,
             interface: "eth0".into(),

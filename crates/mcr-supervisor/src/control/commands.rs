@@ -56,6 +56,7 @@ pub(crate) fn answer(
             Ok(Answer::Workers(WorkersAnswer {
                 generation: holdings.generation(),
                 steering: holdings.steering().to_string(),
+                supervisor_longest_turn_us: supervisor.turns.longest().as_micros() as u64,
                 workers: supervisor.workers.statuses(holdings),
             }))
             .into()

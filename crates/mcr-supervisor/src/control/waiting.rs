@@ -35,7 +35,7 @@ impl Waiting {
     /// Takes those out that wait no longer.
     fn take_answered(&mut self, answered: &[RuleId]) -> Vec<Client> {
         for client in &mut self.0 {
-            answered.iter().for_each(|rule| _ = client.rules.remove(rule));
+            client.rules.retain(|rule| !answered.contains(rule));
         }
         self.0.extract_if(.., |client| client.rules.is_empty()).collect()
     }

@@ -28,6 +28,9 @@ pub(crate) struct Overview {
     /// Outputs of all rules.
     pub(super) outputs: usize,
     /// Clients of the control sockets.
+    /// Of the supervisor's loop, in seconds.
+    pub(super) longest_turn_s: f64,
+    pub(super) ring_bytes: u64,
     pub(super) control_clients: usize,
     /// Why clients and what they asked was refused, and how often.
     pub(super) control_refusals: Vec<(&'static str, u64)>,
@@ -100,6 +103,8 @@ impl Overview {
             active_rules: state.active_rules(),
             rules: state.rules.len(),
             outputs: state.rules.iter().map(|declared| declared.rule.outputs.len()).sum(),
+            longest_turn_s: supervisor.turns.longest().as_secs_f64(),
+            ring_bytes: state.holdings.ingresses.ring_bytes(),
             control_clients: supervisor.clients.connected_count(),
             control_refusals: supervisor.clients.refusals(),
             audit_records: supervisor.audit.latest(),

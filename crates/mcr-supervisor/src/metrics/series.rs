@@ -32,6 +32,8 @@ type Series<T> = (Metric, fn(&T) -> Option<Value<'_>>);
 pub(super) const DAEMON: &[Series<Overview>] = &[
     (Metric::Uptime, |o| Some(Value::Real(o.uptime_s))),
     (Metric::Ready, |o| Some(o.is_ready.into())),
+    (Metric::SupervisorLongestTurn, |o| Some(Value::Real(o.longest_turn_s))),
+    (Metric::RingMemory, |o| count(o.ring_bytes)),
     (Metric::ControlClients, |o| count(o.control_clients as u64)),
     (Metric::AuditRecords, |o| count(o.audit_records)),
 ];

@@ -238,6 +238,11 @@ impl Ingresses {
         self.sets.values().map(|set| &set.ring)
     }
 
+    /// Memory of all rings, spare ones and those being closed included.
+    pub(crate) fn ring_bytes(&self) -> u64 {
+        self.sets.values().chain(self.closing.sets()).map(IngressSet::ring_bytes).sum()
+    }
+
     /// The first set after another, in the order of ids.
     pub(crate) fn after(&self, id: Option<IngressId>) -> Option<IngressId> {
         let from = id.map_or(IngressId(0), |id| IngressId(id.0 + 1));

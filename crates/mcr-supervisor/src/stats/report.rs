@@ -71,6 +71,7 @@ pub(crate) fn stats(supervisor: &Supervisor, selected: &Selected<'_>) -> Stats {
         unaccounted: totals.unaccounted(),
         totals,
         cores,
+        ring_memory_bytes: state.holdings.ingresses.ring_bytes(),
         rings: ring_stats(supervisor, selected, now),
         rules: rules.collect(),
     }

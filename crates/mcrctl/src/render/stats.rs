@@ -17,7 +17,7 @@ pub(super) fn stats(stats: &Stats) -> String {
         reasons("COPIES NOT SENT", &stats.totals.errors, &stats.cores, |rates| &rates.errors_per_s),
         cores(&stats.cores),
         work(&stats.cores),
-        rings(&stats.rings),
+        rings(&stats.rings, stats.ring_memory_bytes),
         rules(&stats.rules),
     ];
     let tables: Vec<_> = tables.into_iter().flatten().collect();
@@ -133,7 +133,7 @@ fn batch_sizes(counts: &[u64]) -> String {
     sizes.collect::<Vec<_>>().join(", ")
 }
 
-fn rings(rings: &[RingStats]) -> Option<String> {
+fn rings(rings: &[RingStats], memory_bytes: u64) -> Option<String> {
     let mut shown = table(&[
         ("WORKER", Right),
         ("INTERFACE", Left),
@@ -164,7 +164,9 @@ fn rings(rings: &[RingStats]) -> Option<String> {
             ring.frames_read.to_string(),
         ]);
     }
-    (!shown.is_empty()).then(|| table::text(&shown))
+    let mebibytes = memory_bytes / (1024 * 1024);
+    let memory = format!("memory of all rings, spare ones included: {mebibytes} MiB\n");
+    (!shown.is_empty()).then(|| table::text(&shown) + &memory)
 }
 
 /// One line a rule, followed by one for each of its outputs.

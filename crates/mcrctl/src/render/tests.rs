@@ -52,7 +52,7 @@ rule 7: eth2 does not exist
 
 #[test]
 fn workers_are_listed() {
-    let body = json!({"generation": 5, "workers": [
+    let body = json!({"generation": 5, "supervisor_longest_turn_us": 3_140, "workers": [
         {
             "worker": 0, "core": 0, "pid": 4711, "state": "running", "io": "io_uring",
             "generation": 5, "in_sync": true, "rules": 3, "heartbeat_age_ms": 12, "restarts": 0,
@@ -70,6 +70,7 @@ fn workers_are_listed() {
 WORKER  CORE   PID  STATE        IO        SYNC  RULES   BEAT  RESTARTS  LAST EXIT
      0     0  4711  running      io_uring  yes       3  12 ms         0  -
      1     1     -  backing_off  -         no        0      -        13  signal 9
+supervisor: longest turn 3.1 ms
 worker 1: starts again in 9900 ms
 worker 1: 7 commands did not fit its socket
 worker 1: 2 times sent the full rule set, since it held another one
@@ -108,6 +109,7 @@ fn stats_body() -> Value {
         },
         "unaccounted": {"received": 0, "datagrams": 0, "copies": 0},
         "cores": [core],
+        "ring_memory_bytes": 12 * 1024 * 1024,
         "rings": [{
             "worker": 0, "interface": "eth0", "class": "standard", "slots": 1024,
             "slot_bytes": 4096, "in_use": 3, "high_water": 90, "exhausted": 0,
@@ -159,6 +161,7 @@ WORKER  BUSY  READ/S  SENT/S  WAKE-UPS/S  BATCHES/S  MEAN BATCH  BATCHES BY SIZE
 
 WORKER  INTERFACE  SLOTS  KIB  IN USE  HIGH  FULL  RECEIVED  PER S  DROPPED  PER S     READ
      0  eth0        1024    4       3    90     0   1000110  50000        7      0  1000103
+memory of all rings, spare ones included: 12 MiB
 
 RULE     INPUT, OUTPUTS          PACKETS  PER S   BIT/S  LAST, NOT SENT
 7 video  239.1.1.1:5000@eth0     1000093  50000  400.0M  3 ms ago, from 10.0.0.7:4000

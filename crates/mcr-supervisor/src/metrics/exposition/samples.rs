@@ -17,6 +17,8 @@ pub(in super::super) fn overview() -> Overview {
         active_rules: 3,
         rules: 4,
         outputs: 5,
+        longest_turn_s: 0.004,
+        ring_bytes: 25_165_824,
         control_clients: 6,
         control_refusals: vec![("rate", 7), ("idle", 8)],
         audit_records: 9,

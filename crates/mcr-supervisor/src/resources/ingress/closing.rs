@@ -23,6 +23,12 @@ struct Given {
     generation: u64,
 }
 
+impl Closing {
+    pub(super) fn sets(&self) -> impl Iterator<Item = &IngressSet> {
+        self.read.values().chain(&self.unread).map(|given| &given.set)
+    }
+}
+
 impl Ingresses {
     /// Gives the set of a key up, in a generation. It lets nothing in from now on; its place in the
     /// ledgers stays taken until [`Self::give_back_place`].

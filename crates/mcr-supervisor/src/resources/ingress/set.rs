@@ -171,6 +171,13 @@ impl IngressSet {
         self.members.get_mut(worker.0 as usize)?.candidate.take()
     }
 
+    /// Memory of its rings, the spare one's included.
+    pub(super) fn ring_bytes(&self) -> u64 {
+        let members = self.members.iter().flat_map(Member::sockets).count();
+        let spares = usize::from(matches!(self.spare, Spare::Ready(_)));
+        ((members + spares) * self.blueprint.geometry.ring_bytes()) as u64
+    }
+
     /// Everything to be closed.
     pub(super) fn into_sockets(self) -> impl Iterator<Item = PacketSocket> {
         let spare = match self.spare {
