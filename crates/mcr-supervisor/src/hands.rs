@@ -10,6 +10,7 @@ use std::sync::{Arc, mpsc as channel};
 use std::thread;
 use std::time::Instant;
 
+use mcr_sys::privileges;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
 
@@ -69,8 +70,13 @@ impl Hands {
     }
 
     /// A thread that owns `state` and changes it by one order after the other.
-    pub(crate) fn serial<S: Send + 'static>(&self, name: &'static str, state: S) -> Serial<S> {
-        Serial { name, hands: self.clone(), state: Some(state), orders: None }
+    pub(crate) fn serial<S: Send + 'static>(
+        &self,
+        name: &'static str,
+        rights: Rights,
+        state: S,
+    ) -> Serial<S> {
+        Serial { name, rights, hands: self.clone(), state: Some(state), orders: None }
     }
 
     /// Waits until every order is done, or until the deadline.
@@ -83,6 +89,15 @@ impl Hands {
     fn order(&self) -> Order {
         Arc::clone(&self.0.orders)
     }
+}
+
+/// Whether a thread that stays keeps the supervisor's capabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// To raise them around its calls ([`crate::privileged`]).
+    Kept,
+    /// Its calls need none.
+    None,
 }
 
 /// Where an order makes its calls.
@@ -133,6 +148,7 @@ type Change<S> = Box<dyn FnOnce(&mut S, &mpsc::Sender<Event>) + Send>;
 #[derive(Debug)]
 pub(crate) struct Serial<S> {
     name: &'static str,
+    rights: Rights,
     hands: Hands,
     /// `None`: the thread has it.
     state: Option<S>,
@@ -164,8 +180,11 @@ impl<S: Send + 'static> Serial<S> {
     fn begin(&mut self) -> io::Result<channel::Sender<Change<S>>> {
         let (orders, ordered) = channel::channel::<Change<S>>();
         let (give, given) = channel::channel::<S>();
-        let events = self.hands.0.events.clone();
+        let (events, rights) = (self.hands.0.events.clone(), self.rights);
         start(self.name, move || {
+            if rights == Rights::None {
+                privileges::renounce();
+            }
             let Ok(mut state) = given.recv() else { return };
             for change in ordered {
                 change(&mut state, &events);
@@ -230,7 +249,7 @@ mod tests {
     #[test]
     fn a_serial_thread_keeps_the_order() {
         run(async |hands, _inbox| {
-            let mut serial = hands.serial("numbers", Vec::new());
+            let mut serial = hands.serial("numbers", Rights::None, Vec::new());
             for number in 0..100 {
                 serial.order(move |numbers, _| numbers.push(number)).unwrap();
             }

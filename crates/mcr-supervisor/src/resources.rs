@@ -18,7 +18,7 @@ use tracing::debug;
 
 use crate::asked::Ticket;
 use crate::event::Event;
-use crate::hands::{Hands, Serial};
+use crate::hands::{Hands, Rights, Serial};
 
 /// Why a resource could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub(crate) struct Addresses {
 
 impl Addresses {
     pub(crate) fn new(hands: &Hands) -> Self {
-        Self { memberships: hands.serial("memberships", MembershipPool::new()) }
+        Self { memberships: hands.serial("memberships", Rights::None, MembershipPool::new()) }
     }
 
     /// Joins; the answer comes as [`Event::Acquired`].

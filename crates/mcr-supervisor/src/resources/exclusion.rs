@@ -14,7 +14,7 @@ use tracing::debug;
 use super::{Refusal, link_header};
 use crate::asked::Ticket;
 use crate::event::Event;
-use crate::hands::{Hands, Serial};
+use crate::hands::{Hands, Rights, Serial};
 use crate::{limits, privileged};
 
 /// The way to the entries.
@@ -23,7 +23,7 @@ pub(crate) struct Exclusions(Serial<Entries>);
 
 impl Exclusions {
     pub(crate) fn new(hands: &Hands) -> Self {
-        Self(hands.serial("exclusions", Entries::default()))
+        Self(hands.serial("exclusions", Rights::Kept, Entries::default()))
     }
 
     /// Makes an entry; the answer comes as [`Event::Acquired`].
