@@ -2,12 +2,12 @@
 //! and the supervisor that reads. The ledger is an array of 64-bit words in shared memory.
 //!
 //! Records of rules, outputs and rings begin with a *tag*, the id of what they count, or 0 when
-//! free. A writer that takes a record into use zeroes the counters and then stores the tag with
-//! release order; a reader that finds the tag it looks for before and after it read the counters
-//! has read those of that very thing. The records of a rule that has no route for a while keep
-//! their tag, so that nothing that was counted is lost, until those of another are put there.
+//! free; [`tagged`] says how a reader knows whose counters it has read. The records of a rule that
+//! has no route for a while keep their tag, so that nothing that was counted is lost, until those
+//! of another are put there.
 
 pub mod seqlock;
+pub mod tagged;
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -2,9 +2,9 @@
 //! without any lock prefix.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
-use mcr_core::ledger::{self, CoreCounter, Header, LastSeen, Record, seqlock};
+use mcr_core::ledger::{self, CoreCounter, Header, LastSeen, Record, seqlock, tagged};
 use mcr_core::route::Position;
 use mcr_core::trace::Event;
 use mcr_core::verdict::{DropReason, EgressError};
@@ -102,18 +102,29 @@ impl Counters {
     /// Takes a record into use for the thing of that tag, with zero counters; one that is that
     /// thing's already keeps its counters.
     pub(crate) fn open(&self, record: Record, tag: u64) {
-        if self.0[record.tag()].load(Ordering::Relaxed) == tag {
-            return;
-        }
-        self.close(record);
-        for word in record.counters() {
-            self.set(word, 0);
-        }
-        self.0[record.tag()].store(tag, Ordering::Release);
+        tagged::open(self, record, tag);
     }
 
     /// Frees a record.
     pub(crate) fn close(&self, record: Record) {
         self.0[record.tag()].store(0, Ordering::Release);
+    }
+}
+
+impl tagged::Memory for Counters {
+    fn load(&self, word: usize) -> u64 {
+        self.value(word)
+    }
+
+    fn store(&self, word: usize, value: u64) {
+        self.set(word, value);
+    }
+
+    fn release(&self) {
+        fence(Ordering::Release);
+    }
+
+    fn acquire(&self) {
+        fence(Ordering::Acquire);
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{Ordering, fence};
 
 use mcr_api::control::CoreStats;
 use mcr_core::counters::{add, sum};
 use mcr_core::ids::IngressId;
+use mcr_core::ledger::tagged::{self, Memory};
 use mcr_core::ledger::{CoreCounter, LastSeen, OutputCounter, Record, RingCounter, RuleCounter};
 use mcr_core::ledger::{address, batch_sizes, core, dropped, egress_error, seqlock};
 use mcr_core::rule_set::DeclaredRule;
@@ -155,7 +157,7 @@ pub(crate) fn zero_stats() -> CoreStats {
 /// What a ring counted; `None` where the worker does not have it.
 pub(crate) fn ring(ledger: &LedgerReader, ring: &RingPlace) -> Option<RingTally> {
     let record = Record::ring(ring.place);
-    tagged(ledger, record, ring_tag(ring.id), || ring_counters(ledger, record))
+    of_tag(ledger, record, ring_tag(ring.id), || ring_counters(ledger, record))
 }
 
 /// What a ring counted whose worker may have closed it already; the record must not have been
@@ -167,13 +169,13 @@ pub(crate) fn closed_ring(ledger: &LedgerReader, place: usize) -> RingTally {
 /// What a rule counted; `None` where the worker does not have it.
 pub(crate) fn rule(ledger: &LedgerReader, declared: &DeclaredRule) -> Option<RuleTally> {
     let (record, tag) = (Record::rule(declared.slot), declared.id.0);
-    let (packets, bytes, last_seen) = tagged(ledger, record, tag, || {
+    let (packets, bytes, last_seen) = of_tag(ledger, record, tag, || {
         let count = |counter| ledger.load(record.of_rule(counter));
         (count(RuleCounter::Packets), count(RuleCounter::Bytes), last_seen(ledger, record))
     })?;
     let outputs = declared.output_slots().map(|slot| {
         let record = Record::output(slot);
-        tagged(ledger, record, tag, || OutputTally {
+        of_tag(ledger, record, tag, || OutputTally {
             sent: ledger.load(record.of_output(OutputCounter::Sent)),
             bytes: ledger.load(record.of_output(OutputCounter::SentBytes)),
             errors: std::array::from_fn(|n| ledger.load(record.of_error(EgressError::ALL[n]))),
@@ -215,14 +217,34 @@ fn ring_tag(id: IngressId) -> u64 {
 }
 
 /// What `read` finds in a record, if the record bore the tag before and after.
-fn tagged<T>(
+fn of_tag<T>(
     ledger: &LedgerReader,
     record: Record,
     tag: u64,
     read: impl FnOnce() -> T,
 ) -> Option<T> {
-    let bears_tag = || ledger.load_acquire(record.tag()) == tag;
-    bears_tag().then(read).filter(|_| bears_tag())
+    tagged::read(&Words(ledger), record, tag, read)
+}
+
+/// A ledger to be read.
+struct Words<'l>(&'l LedgerReader);
+
+impl Memory for Words<'_> {
+    fn load(&self, word: usize) -> u64 {
+        self.0.load(word)
+    }
+
+    fn store(&self, _: usize, _: u64) {
+        unreachable!("a reader stores nothing");
+    }
+
+    fn release(&self) {
+        unreachable!("a reader stores nothing");
+    }
+
+    fn acquire(&self) {
+        fence(Ordering::Acquire);
+    }
 }
 
 fn ring_counters(ledger: &LedgerReader, record: Record) -> RingTally {
