@@ -12,6 +12,16 @@ use crate::uring::REGISTER_FILES_UPDATE;
 /// `PACKET_STATISTICS` (`linux/if_packet.h`).
 const PACKET_STATISTICS: u64 = 6;
 
+/// What an allocator says of its own memory (madvise(2)).
+const ADVICE: [libc::c_int; 6] = [
+    libc::MADV_DONTNEED,
+    libc::MADV_FREE,
+    libc::MADV_HUGEPAGE,
+    libc::MADV_NOHUGEPAGE,
+    libc::MADV_DODUMP,
+    libc::MADV_DONTDUMP,
+];
+
 /// What the worker's calls depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Calls {
@@ -76,6 +86,10 @@ impl Calls {
         let writable = (libc::PROT_READ | libc::PROT_WRITE) as u64;
         let no_code = SeccompCondition::new(2, Len::Qword, Op::MaskedEq(!writable), 0)?;
         allow(libc::SYS_mmap, vec![rule([no_code])?]);
+        // Allocators give memory back and ask for large pages, where they are told to
+        // (`GLIBC_TUNABLES`) or are not the C library's (`LD_PRELOAD`).
+        let advice = ADVICE.map(|advice| rule([is(2, Len::Dword, advice as u64)?]));
+        allow(libc::SYS_madvise, advice.into_iter().collect::<Result<_, _>>()?);
         allow(libc::SYS_munmap, vec![]);
         allow(libc::SYS_mremap, vec![]);
         allow(libc::SYS_brk, vec![]);
