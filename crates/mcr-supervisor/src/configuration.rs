@@ -145,7 +145,9 @@ impl Supervisor {
     /// Makes the rules of the file these.
     pub(crate) fn configure(&mut self, rules: &[ConfiguredRule]) -> Result<Reloaded, StartError> {
         let Self { state, workers, sampler, configuration, .. } = self;
-        let difference = state.rules.difference(&state.configured, rules.iter().map(|r| &r.rule));
+        // A rule that a client wants as well is not the file's to take away.
+        let replaced = state.configured.difference(&state.wanted_by_clients).copied().collect();
+        let difference = state.rules.difference(&replaced, rules.iter().map(|r| &r.rule));
         let difference = difference.map_err(|refused| StartError::ConfigRule {
             path: configuration.path.clone().unwrap_or_default(),
             line: rules[refused.place].line,

@@ -25,6 +25,7 @@ impl State {
     /// Takes a rule in and does what it needs.
     pub(crate) fn add_rule(&mut self, rule: Rule, workers: &mut Workers) -> Result<Added, Refused> {
         let added = self.rules.add(rule)?;
+        self.wanted_by_clients.insert(added.id);
         if added.created {
             if let Some(declared) = self.rules.get(added.id) {
                 self.unreachable.watch(&declared.rule);
@@ -72,6 +73,7 @@ impl State {
         let declared = self.rules.remove(id)?;
         self.unreachable.unwatch(&declared.rule);
         self.configured.remove(&id);
+        self.wanted_by_clients.remove(&id);
         self.tell_rule(EventKind::RuleRemoved, &declared);
         self.reconcile_rules(&BTreeSet::from([id]), workers);
         self.retained.forget_rule(id);

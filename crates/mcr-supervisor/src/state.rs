@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) rules: RuleSet,
     /// Those of them that the configuration file states.
     pub(crate) configured: BTreeSet<RuleId>,
+    /// Those that clients have asked for, be they in the file as well or not.
+    pub(crate) wanted_by_clients: BTreeSet<RuleId>,
     /// What the network is like.
     pub(crate) interfaces: Interfaces,
     /// What each rule needs there, as last counted in `desired`.
@@ -64,6 +66,7 @@ impl State {
         Self {
             rules: RuleSet::default(),
             configured: BTreeSet::new(),
+            wanted_by_clients: BTreeSet::new(),
             interfaces,
             demands: BTreeMap::new(),
             desired: Desired::default(),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use mcr_api::control::{Command, Reloaded, Rules};
+use mcr_api::control::{Added, Command, Reloaded, Rules};
 use mcr_api::rule::RuleSpec;
 use mcr_lab::daemon::Daemon;
 use mcr_lab::harness::Suite;
@@ -22,6 +22,7 @@ use crate::variant::{Variant, endpoint, matrix};
 pub(crate) fn trials(suite: Suite) -> Suite {
     let both = Variant::both_families();
     matrix(suite, "reload::only_the_difference_is_carried_out", &both, only_the_difference)
+        .trial("reload::a_clients_rule_stays_a_clients", a_clients_rule_stays)
         .trial("reload::a_bad_file_changes_nothing", a_bad_file_changes_nothing)
         .trial("reload::without_a_file_there_is_nothing_to_read", without_a_file)
 }
@@ -63,6 +64,37 @@ fn toml(rules: &[RuleSpec]) -> Result<String> {
 
 fn listed(daemon: &Daemon) -> Result<Rules> {
     daemon.ask(&Command::ListRules {})
+}
+
+/// A rule that a client has asked for goes with the client's word alone, also where the file has
+/// stated it before or does so later.
+fn a_clients_rule_stays() -> Result<()> {
+    let of = |n| {
+        let group = |first: u8| SocketAddr::from(([239, first, 1, n], 5000));
+        rule(group(1), "in0", &[endpoint(group(2), "out0")])
+    };
+    let [files, clients, both] = [1, 2, 3].map(of);
+    let file = File::new(&[files.clone(), both.clone()])?;
+    let net = RelayTopology::builder().build()?;
+    let mut daemon = Daemon::start(&net.relay, &["--cores", "0", "--config", file.text()?])?;
+    for (rule, created) in [(&clients, true), (&both, false)] {
+        let added: Added = daemon.ask(&Command::AddRule { rule: rule.clone() })?;
+        ensure!(added.created == created, "{added:?}");
+    }
+    let inputs = |daemon: &Daemon| -> Result<Vec<String>> {
+        Ok(listed(daemon)?.rules.into_iter().map(|rule| rule.rule.input).collect())
+    };
+    file.write(std::slice::from_ref(&clients))?;
+    let _: Reloaded = daemon.ask(&Command::Reload {})?;
+    ensure!(
+        inputs(&daemon)? == [both.input.clone(), clients.input.clone()],
+        "one of the client's went"
+    );
+    file.write(&[])?;
+    let _: Reloaded = daemon.ask(&Command::Reload {})?;
+    ensure!(inputs(&daemon)? == [both.input, clients.input], "one of the client's went");
+    ensure!(daemon.terminate()?.success(), "the daemon's end");
+    Ok(())
 }
 
 /// The file keeps a rule, gives another one more output, loses one and gains one; a rule that a
