@@ -30,6 +30,7 @@ mod log;
 mod metrics;
 mod news;
 mod notify;
+mod preconditions;
 mod privileged;
 mod readiness;
 mod reconcile;

@@ -6,6 +6,18 @@ use std::time::Duration;
 /// four times within the second in which a fault must be noticed.
 pub(crate) const TICK: Duration = Duration::from_millis(1000 / 4);
 
+/// Address space beside the ledgers that the daemon and a worker begin with: some 100 MiB, most of
+/// it libraries and stacks of threads.
+pub(crate) const ADDRESS_SPACE_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Threads of the daemon beside its first: the log's, the metrics', the observers', and those that
+/// open and close sockets.
+pub(crate) const THREADS_AT_START: usize = 8;
+
+/// The stack of a thread that only shows that it can be: the least that the C library takes, and
+/// some for Rust.
+pub(crate) const PROBE_STACK_BYTES: usize = 4 * 16 * 1024;
+
 /// How often workers are asked for rings that take nothing any more. A worker finds one within 110
 /// ms, and another is to be there within 250 ms.
 pub(crate) const RING_LOOK: Duration = Duration::from_millis(50);

@@ -108,6 +108,9 @@ pub enum StartError {
     /// No worker works.
     #[error("no worker could be started: {0}")]
     Workers(String),
+    /// The machine does not give what every daemon of MCR needs.
+    #[error("{0}")]
+    Machine(String),
     /// The kernel refused what every program may ask for.
     #[error("{what}: {cause}")]
     System {

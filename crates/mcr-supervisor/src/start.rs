@@ -28,14 +28,17 @@ use crate::settings::{Settings, StartError};
 use crate::state::State;
 use crate::supervisor::Supervisor;
 use crate::workers::{Workers, user};
-use crate::{confinement, interfaces, limits, privileged, unreachable};
+use crate::{confinement, interfaces, limits, preconditions, privileged, unreachable};
 
 /// Starts everything, serves until told to end, and ends everything.
 pub(crate) async fn serve(settings: Settings) -> Result<(), StartError> {
+    preconditions::proc_is_there()?;
+    preconditions::memory_is_enough(settings.cores.len())?;
     let config = settings.config.as_deref().map_or(Ok(Config::default()), configuration::read)?;
     let names = Names::look_up(&settings, &config)?;
     control::make_directory(&settings.control).map_err(|error| socket_error(&error))?;
     let confined = confinement::confine(&settings, &config, names.worker)?;
+    preconditions::processes_are_allowed(settings.cores.len())?;
     let format = settings.log_format.or(config.log.format);
     let log = privileged::without(|| Log::begin(format, &config.log.levels));
     confined.tell();

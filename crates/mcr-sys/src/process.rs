@@ -61,6 +61,12 @@ pub fn descriptor_limit() -> io::Result<u64> {
     Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
 }
 
+/// How many bytes of addresses this process may map (`RLIMIT_AS`); `None` is as many as there are.
+pub fn address_space_limit() -> Option<u64> {
+    let (soft, _) = getrlimit(Resource::RLIMIT_AS).ok()?;
+    (soft != nix::sys::resource::RLIM_INFINITY).then_some(soft)
+}
+
 /// Sets how many descriptors another process may have open, up to what it could allow itself;
 /// returns how many it could have until now.
 #[cfg(feature = "lab")]

@@ -45,7 +45,7 @@ pub(crate) fn of_start(error: &StartError) -> Failure {
             ExitCode::Unavailable
         }
         StartError::ControlPath(_) => ExitCode::CantCreat,
-        StartError::System { .. } => ExitCode::OsErr,
+        StartError::System { .. } | StartError::Machine(_) => ExitCode::OsErr,
     };
     Failure::new(code, error)
 }

@@ -1,7 +1,10 @@
 //! How the daemon begins and ends: what it says, what it refuses, what it leaves behind.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -13,6 +16,8 @@ use mcr_lab::harness::Suite;
 use mcr_lab::namespace::Namespace;
 use mcr_lab::{program, wait};
 use mcr_sys::process::{allowed_cores, realtime_scheduling_permitted};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -25,6 +30,7 @@ pub(crate) fn trials(suite: Suite) -> Suite {
         .trial("startup::the_ready_line_tells_what_runs", the_ready_line_tells_what_runs)
         .trial("startup::a_wrong_command_line_is_a_usage_error", wrong_command_lines)
         .trial("startup::without_the_capability", without_the_capability)
+        .trial("startup::what_the_machine_lacks_is_named", what_the_machine_lacks)
         .trial("startup::realtime_workers", realtime_workers)
         .trial("startup::a_live_daemon_is_left_alone", a_live_daemon_is_left_alone)
         .trial("startup::a_stale_socket_is_replaced", a_stale_socket_is_replaced)
@@ -59,9 +65,13 @@ pub(crate) fn refused_start(namespace: &Namespace, arguments: &[&str]) -> Result
 }
 
 fn mcrd() -> Result<Command> {
-    let mut command = Command::new(program::mcrd()?);
+    Ok(piped(program::mcrd()?))
+}
+
+fn piped(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    Ok(command)
+    command
 }
 
 fn ended(mut child: Child) -> Result<NotStarted> {
@@ -109,6 +119,46 @@ fn wrong_command_lines() -> Result<()> {
     ensure!(fs::read_dir(directory.path())?.next().is_none(), "something was left behind");
     Ok(())
 }
+
+/// Said at the start in a line with a remedy, in place of a panic or of workers that die.
+fn what_the_machine_lacks() -> Result<()> {
+    let directory = TempDir::new()?;
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777))?;
+    let control = directory.path().join("control.sock");
+    let arguments = ["--cores", "0", "--control", text(&control)?];
+    let namespace = Namespace::new("relay")?;
+    let limited = |limit: &str| {
+        let mut shell = piped("sh");
+        shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]);
+        shell.arg(program::mcrd()?).args(arguments);
+        Ok::<_, anyhow::Error>(shell)
+    };
+    let narrow = ended(namespace.spawn(limited("ulimit -v 65536")?)?)?;
+    narrow.expect(71, &["address space", "64 MiB", "ulimit -v"])?;
+    let mut command = mcrd()?;
+    command.args(arguments);
+    let without_proc = namespace.enter(move || -> Result<Child> {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        let nothing = None::<&str>;
+        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+        mount(nothing, "/proc", Some("tmpfs"), MsFlags::empty(), nothing)?;
+        Ok(command.spawn()?)
+    })?;
+    ended(without_proc)?.expect(71, &["/proc/self/exe", "mount /proc"])?;
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let mcrd = directory.path().join("mcrd");
+    program::copy(&program::mcrd()?, &mcrd)?;
+    // dash has -p for what others call -u.
+    let mut alone = piped("sh");
+    alone.args(["-c", "ulimit -u 1 2>/dev/null || ulimit -p 1; exec \"$0\" \"$@\""]);
+    alone.arg(mcrd).args(arguments).uid(LONELY).gid(LONELY);
+    ended(namespace.spawn(alone)?)?.expect(71, &["threads and processes", "ulimit -u"])
+}
+
+/// A user that has no process.
+const LONELY: u32 = 61_234;
 
 /// The bounding set is a thread's own and takes a capability also from root's programs.
 fn without_the_capability() -> Result<()> {
