@@ -1,10 +1,12 @@
 //! What the decision about a frame costs, and its parts.
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicU64;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
+use mcr_core::circle;
 use mcr_core::forward::{ChecksumStatus, Coalescing, Frame, forward};
 use mcr_core::ids::{IfIndex, RuleSlot};
 use mcr_core::interfaces::LinkLayer;
@@ -88,6 +90,22 @@ fn checksum(c: &mut Criterion) {
     group.finish();
 }
 
+/// What the brake on circles costs each datagram, and each that it looks at.
+fn circles(c: &mut Criterion) {
+    let payload = [0xa5; 1_000];
+    let words: Vec<AtomicU64> = (0..circle::WORDS).map(|_| AtomicU64::new(0)).collect();
+    let source = SocketAddr::new(SOURCE.into(), 4_000);
+    let glance = |slot| circle::glance(RuleSlot(slot), black_box(&payload));
+    let mut slot = 0;
+    c.bench_function("circle: glance", |b| b.iter(|| glance(0).is_sampled()));
+    c.bench_function("circle: sight", |b| {
+        b.iter(|| {
+            slot += 1;
+            circle::sight(&words, glance(slot), source, 0)
+        });
+    });
+}
+
 fn lookup(c: &mut Criterion) {
     let mut group = c.benchmark_group("lookup at random");
     for rules in RULES {
@@ -117,5 +135,5 @@ fn whole(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, parse, checksum, lookup, whole);
+criterion_group!(benches, parse, checksum, circles, lookup, whole);
 criterion_main!(benches);

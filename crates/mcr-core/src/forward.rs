@@ -61,7 +61,7 @@ impl Coalescing {
 
     /// Where the payload of each datagram stands, given where the frame's payload does.
     #[inline]
-    pub fn payloads(self, payload: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    pub fn payloads(self, payload: Range<usize>) -> impl DoubleEndedIterator<Item = Range<usize>> {
         let each = match self {
             Self::Segments(bytes) => usize::from(bytes.get()),
             Self::Single | Self::Unknown => payload.len(),
@@ -78,6 +78,14 @@ impl Frame<'_> {
     #[inline]
     pub fn source(&self) -> Option<SocketAddr> {
         self.ends().map(|[source, _]| source)
+    }
+
+    /// Who sent its datagrams, and where the payload of the last one stands.
+    #[inline]
+    pub fn last(&self) -> Option<(SocketAddr, Range<usize>)> {
+        let datagram = Datagram::parse(self.link, self.bytes).ok()?;
+        let source = SocketAddr::new(datagram.source, datagram.udp.source_port());
+        Some((source, self.coalescing.payloads(datagram.payload).next_back()?))
     }
 
     /// Who sent its datagram, and to whom; `None` where it holds none.

@@ -102,6 +102,15 @@ counted! {
     }
 }
 
+counted! {
+    /// What a worker notes of a sender whose returns it drops.
+    BrakeNote {
+        SenderHigh = "sender_high", "The first half of its IPv6 or mapped address.";
+        SenderLow = "sender_low", "The second half.";
+        SenderPort = "sender_port", "Its port.";
+    }
+}
+
 /// Bytes of a cache line: records start on one, so that the writer dirties few.
 const CACHE_LINE_WORDS: usize = 8;
 
@@ -125,8 +134,11 @@ const TRACED: usize = OUTPUTS + limits::OUTPUTS * OUTPUT_WORDS;
 const EVENTS: usize = TRACED + lines(limits::TRACES);
 const EVENT_WORDS: usize = lines(1 + trace::EVENT_WORDS);
 
+const BRAKES: usize = EVENTS + limits::TRACE_EVENTS * EVENT_WORDS;
+const BRAKE_WORDS: usize = lines(1 + BrakeNote::COUNT);
+
 /// Words of the whole ledger. Only the pages in use take memory.
-pub const WORDS: usize = EVENTS + limits::TRACE_EVENTS * EVENT_WORDS;
+pub const WORDS: usize = BRAKES + limits::BRAKES * BRAKE_WORDS;
 
 /// The word of a header field.
 pub const fn header(field: Header) -> usize {
@@ -247,6 +259,15 @@ impl Record {
         Self { first: OUTPUTS + slot.0 as usize * OUTPUT_WORDS, words: OUTPUT_WORDS }
     }
 
+    /// The record of a brake on a circle; its tag is the rule's.
+    ///
+    /// # Panics
+    /// At a place that is not below [`limits::BRAKES`].
+    pub const fn brake(place: usize) -> Self {
+        assert!(place < limits::BRAKES, "a worker has no more");
+        Self { first: BRAKES + place * BRAKE_WORDS, words: BRAKE_WORDS }
+    }
+
     /// The word of the tag.
     pub const fn tag(self) -> usize {
         self.first
@@ -270,6 +291,11 @@ impl Record {
     /// The word of what is noted of a rule's last datagram; `self` is a rule's record.
     pub const fn of_last_seen(self, note: LastSeen) -> usize {
         self.first + 1 + RuleCounter::COUNT + note.index()
+    }
+
+    /// The word of what is noted of a brake; `self` is a brake's record.
+    pub const fn of_brake(self, note: BrakeNote) -> usize {
+        self.first + 1 + note.index()
     }
 
     /// The word of an output's counter; `self` is an output's record.
@@ -325,6 +351,11 @@ mod tests {
             words.push(record.tag());
             words.extend(OutputCounter::ALL.iter().map(|&c| record.of_output(c)));
             words.extend(EgressError::ALL.iter().map(|&e| record.of_error(e)));
+        }
+        for place in [0, 1, limits::BRAKES - 1] {
+            let record = Record::brake(place);
+            words.push(record.tag());
+            words.extend(BrakeNote::ALL.iter().map(|&n| record.of_brake(n)));
         }
         let count = words.len();
         words.sort_unstable();

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod circle;
 pub mod counters;
 pub mod endpoint;
 pub mod forward;

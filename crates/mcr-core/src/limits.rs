@@ -82,3 +82,35 @@ pub const TRACES: usize = 16;
 /// Trace events that each worker's ledger keeps: the lives of a thousand datagrams with one output
 /// (received, decided, handed, sent), in under a MiB.
 pub const TRACE_EVENTS: usize = 4 * 1_024;
+
+/// Payloads that the workers remember having seen, of the sample and of the others each: 64 KiB
+/// that stay in a cache.
+pub const SIGHTINGS: usize = 2_048;
+
+/// Of so many payloads one is looked at wherever it comes: a look costs some 30 ns.
+pub const SIGHTING_SAMPLE: u64 = 64;
+
+/// Senders that a worker may suspect at a time.
+pub const SUSPICIONS: usize = 64;
+
+/// Returns that make a circle: one datagram that goes round comes back thousands of times a second.
+pub const RETURNS: u32 = 32;
+
+/// The time for so many.
+pub const SUSPICION_MS: u32 = 4_000;
+
+/// Of a payload that the first sender repeats, returns for each time that it does: sensors with the
+/// same constant payload differ less.
+pub const RETURNS_FOR_EACH: u32 = 16;
+
+/// Senders of rules that a worker may brake at a time.
+pub const BRAKES: usize = 16;
+
+/// How long a brake stays after it last stopped a datagram.
+pub const BRAKE_MS: u32 = 10_000;
+
+/// How long a payload counts as relayed: longer than any circle takes.
+pub const RECENT_MS: u64 = 1_000;
+
+/// Payloads of braked rules that the workers remember, at most: 300 ms at 200,000 a second.
+pub const RECENT_PAYLOADS: usize = 65_536;

@@ -76,6 +76,7 @@ counted! {
         NotUdp = "not_udp", "Neither UDP over IPv4 nor UDP over IPv6.";
         NoRule = "no_rule", "No rule wants this destination (or this source of it).";
         Own = "own", "MCR's own transmission seen again: forwarding it would make a loop.";
+        Circle = "circle", "Another relay brought back what this rule had just relayed.";
     }
 }
 

@@ -16,6 +16,7 @@
 mod acquire;
 mod asked;
 mod audit;
+mod brakes;
 mod conditions;
 mod configuration;
 mod confinement;

@@ -9,6 +9,7 @@ use mcr_core::plan::{Demand, Desired, Resource};
 use mcr_core::rule_set::{DeclaredRule, RuleSet};
 
 use crate::asked::Asked;
+use crate::brakes::Brakes;
 use crate::conditions::Conditions;
 use crate::hands::Hands;
 use crate::holdings::Holdings;
@@ -50,6 +51,7 @@ pub(crate) struct State {
     /// Counters that no ledger holds.
     pub(crate) retained: Retained,
     pub(crate) unreachable: UnreachableCounts,
+    pub(crate) brakes: Brakes,
     pub(crate) conditions: Conditions,
     pub(crate) stuck_rings: StuckRings,
     pub(crate) news: News,
@@ -81,6 +83,7 @@ impl State {
             hands,
             retained: Retained::default(),
             unreachable: UnreachableCounts::default(),
+            brakes: Brakes::default(),
             conditions: Conditions::default(),
             stuck_rings: StuckRings::default(),
             news,
@@ -113,10 +116,12 @@ impl State {
         };
         let pending = demand.pending.iter().map(ToString::to_string);
         let refused = demand.resources.iter().filter_map(|resource| self.problems.of(resource));
+        let refused = refused.map(ToOwned::to_owned);
         let asked = demand.resources.iter().filter(|resource| self.asked.contains(resource));
         let asked =
             asked.map(|resource| format!("the kernel has not answered yet: {}", call(resource)));
-        (state, pending.chain(refused.map(ToOwned::to_owned)).chain(asked).collect())
+        let told = pending.chain(refused).chain(asked).chain(self.brakes.problems(id));
+        (state, told.collect())
     }
 
     /// Whether a rule can relay.

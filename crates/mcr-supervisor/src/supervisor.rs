@@ -247,6 +247,7 @@ impl Supervisor {
         let Self { state, workers, .. } = self;
         workers.tick(&mut state.holdings);
         state.retry(workers);
+        state.look_at_brakes(workers);
         state.settle_conditions();
         state.settle_rings(workers);
         state.holdings.ingresses.refresh_filters();

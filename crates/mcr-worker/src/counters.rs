@@ -105,6 +105,11 @@ impl Counters {
         tagged::open(self, record, tag);
     }
 
+    /// Takes a record into use for what was just written there.
+    pub(crate) fn mark(&self, record: Record, tag: u64) {
+        self.0[record.tag()].store(tag, Ordering::Release);
+    }
+
     /// Frees a record.
     pub(crate) fn close(&self, record: Record) {
         self.0[record.tag()].store(0, Ordering::Release);

@@ -1,12 +1,14 @@
 //! From a ring to the outputs: one batch at a time, without allocation, lock or waiting.
 
 use mcr_api::log::{Area, Level};
+use mcr_core::circle;
 use mcr_core::forward::forward;
 use mcr_core::ledger::{self, CoreCounter};
 use mcr_core::verdict::{DropReason, Verdict};
 use mcr_sys::gather::GatherBuffer;
 
 use crate::batch::{Batch, Matched};
+use crate::circles::{Circles, Scene};
 use crate::counters::Counters;
 use crate::egress::EgressTable;
 use crate::ingress::Ingress;
@@ -25,6 +27,7 @@ pub(crate) struct DataPlane {
     pub(crate) ingresses: Vec<Ingress>,
     pub(crate) counters: Counters,
     pub(crate) tracer: Tracer,
+    circles: Circles,
     batch: Batch,
     gather: GatherBuffer,
     transmitter: Transmitter,
@@ -42,13 +45,14 @@ struct Reading {
 }
 
 impl DataPlane {
-    pub(crate) fn new(counters: Counters) -> Self {
+    pub(crate) fn new(counters: Counters, circles: Circles) -> Self {
         Self {
             routes: Routes::new(),
             egresses: EgressTable::new(),
             ingresses: Vec::new(),
             counters,
             tracer: Tracer::new(),
+            circles,
             batch: Batch::new(),
             gather: GatherBuffer::with_room_for(limits::DATAGRAMS_AT_ONCE),
             transmitter: Transmitter::new(),
@@ -58,6 +62,7 @@ impl DataPlane {
     /// Carries one batch from each ring to the outputs; says whether there was any frame. `now` is
     /// the monotonic clock's, in nanoseconds.
     pub(crate) fn turn(&mut self, now: u64, mechanism: &mut impl Mechanism, log: &Log) -> bool {
+        self.circles.turn(now, &self.counters);
         let mut any = false;
         for index in 0..self.ingresses.len() {
             any |= self.carry_batch(index, now, mechanism, log);
@@ -77,7 +82,7 @@ impl DataPlane {
         mechanism: &mut impl Mechanism,
         log: &Log,
     ) -> bool {
-        let reading = self.read_batch(index);
+        let reading = self.read_batch(index, now, log);
         if reading.frames == 0 {
             return false;
         }
@@ -89,7 +94,7 @@ impl DataPlane {
         }
         self.count_reading(&reading);
         if self.batch.len() != 0 {
-            self.note_sources(index, now);
+            self.note_sources(index, now, log);
             self.transmit(index, mechanism);
         }
         let ring = &mut self.ingresses[index].ring;
@@ -98,52 +103,59 @@ impl DataPlane {
         true
     }
 
-    fn read_batch(&mut self, index: usize) -> Reading {
-        let ingress = &mut self.ingresses[index];
+    fn read_batch(&mut self, index: usize, now: u64, log: &Log) -> Reading {
+        let Self { ingresses, routes, counters, tracer, circles, batch, .. } = self;
+        let (routes, counters) = (&*routes, &*counters);
+        let scene = Scene { now, routes, counters, log };
+        let ingress = &mut ingresses[index];
         let (origin, frames_at_once) = (ingress.origin, ingress.frames_at_once());
         let mut reading = Reading::default();
-        self.batch.clear();
-        self.tracer.begin_batch();
-        let is_tracing = self.tracer.is_on();
+        batch.clear();
+        tracer.begin_batch();
+        let is_tracing = tracer.is_on();
         while let Some(frame) = ingress.ring.frame(reading.frames) {
             let view = origin.view(&frame);
-            let verdict = forward(&self.routes.table, &view);
+            let taken = batch.len();
+            let verdict = forward(&routes.table, &view);
             if verdict == Verdict::Drop(DropReason::Unfilled) && frame.is_fillable() {
                 ingress.ring.fill_in(reading.frames);
                 continue;
             }
-            let datagrams = match verdict {
+            let datagrams = match &verdict {
                 Verdict::Forward { rule, payload } => {
                     let datagrams = view.coalescing.datagrams(payload.len());
-                    let fan_out = self.routes.fan_out(rule);
-                    if !self.batch.has_room_for(datagrams, fan_out) {
+                    let (rule, fan_out) = (*rule, routes.fan_out(*rule));
+                    if !batch.has_room_for(datagrams, fan_out) {
                         reading.full = true;
                         break;
                     }
-                    if is_tracing {
-                        let (received_ns, taken) = (frame.received_ns, self.batch.len());
-                        let arrival = Arrival { frame: &view, received_ns, taken };
-                        let (matched, routes) = ((rule, payload.clone()), &self.routes);
-                        self.tracer.forwarded(&arrival, matched, routes, &self.counters);
-                    }
-                    for payload in view.coalescing.payloads(payload) {
+                    for payload in view.coalescing.payloads(payload.clone()) {
+                        let bytes = &view.bytes[payload.clone()];
+                        if circles.wants(rule, bytes) && circles.look(rule, bytes, &view, &scene) {
+                            continue;
+                        }
                         let payload = frame.offset + payload.start..frame.offset + payload.end;
                         let frame = reading.frames as u32;
-                        self.batch.push(Matched { rule, payload, frame }, fan_out);
+                        batch.push(Matched { rule, payload, frame }, fan_out);
                     }
                     datagrams
                 }
-                Verdict::Drop(reason) => {
-                    if is_tracing {
-                        let (received_ns, taken) = (frame.received_ns, self.batch.len());
-                        let arrival = Arrival { frame: &view, received_ns, taken };
-                        self.tracer.dropped(&arrival, reason, &self.routes, &self.counters);
-                    }
-                    let datagrams = view.datagrams();
-                    reading.drops[reason.index()] += datagrams as u64;
-                    datagrams
-                }
+                Verdict::Drop(_) => view.datagrams(),
             };
+            let dropped = datagrams - (batch.len() - taken);
+            if is_tracing {
+                let arrival = Arrival { frame: &view, received_ns: frame.received_ns, taken };
+                match &verdict {
+                    Verdict::Forward { rule, payload } if dropped < datagrams => {
+                        let matched = (*rule, payload.clone());
+                        tracer.forwarded(&arrival, matched, routes, counters);
+                    }
+                    verdict => tracer.dropped(&arrival, reason(verdict), routes, counters),
+                }
+            }
+            if dropped > 0 {
+                reading.drops[reason(&verdict).index()] += dropped as u64;
+            }
             reading.frames += 1;
             reading.datagrams += datagrams as u64;
             reading.bytes += u64::from(frame.original_len);
@@ -157,13 +169,21 @@ impl DataPlane {
 
     /// Notes for each run when its rule was last wanted, and by whom. Reading the headers again
     /// costs less for each run than keeping the source of each datagram would.
-    fn note_sources(&mut self, index: usize, now: u64) {
-        let Ingress { ring, origin, .. } = &mut self.ingresses[index];
-        for run in self.batch.runs() {
-            let frame = ring.frame(run.last_frame as usize);
-            let source = frame.and_then(|frame| origin.view(&frame).source());
-            if let (Some(source), Some(route)) = (source, self.routes.at(run.rule)) {
-                self.counters.last_seen(route.record, now, source);
+    fn note_sources(&mut self, index: usize, now: u64, log: &Log) {
+        let Self { ingresses, routes, counters, circles, batch, .. } = self;
+        let (routes, counters) = (&*routes, &*counters);
+        let scene = Scene { now, routes, counters, log };
+        let Ingress { ring, origin, .. } = &mut ingresses[index];
+        for run in batch.runs() {
+            let Some(frame) = ring.frame(run.last_frame as usize) else { continue };
+            let view = origin.view(&frame);
+            if let (Some((source, payload)), Some(route)) = (view.last(), routes.at(run.rule)) {
+                counters.last_seen(route.record, now, source);
+                let glance = circle::glance(run.rule, &view.bytes[payload]);
+                // The sample was looked at as it came.
+                if !glance.is_sampled() {
+                    circles.sight(run.rule, glance, source, &scene);
+                }
             }
         }
     }
@@ -204,6 +224,14 @@ impl DataPlane {
                 counters.dropped(reason, count);
             }
         }
+    }
+}
+
+/// Why a frame's datagrams are not forwarded; those of a rule only by a brake.
+fn reason(verdict: &Verdict) -> DropReason {
+    match verdict {
+        Verdict::Drop(reason) => *reason,
+        Verdict::Forward { .. } => DropReason::Circle,
     }
 }
 

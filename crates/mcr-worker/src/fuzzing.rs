@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mcr_api::worker::{WorkerCommand, WorkerMessage};
+use mcr_core::circle;
 use mcr_core::ids::{IfIndex, IngressId, WorkerId};
 use mcr_core::interfaces::LinkLayer;
 use mcr_core::ledger::{self, CoreCounter, RingCounter};
@@ -19,6 +20,7 @@ use mcr_sys::packet::RingGeometry;
 use mcr_sys::ring::RxRing;
 use mcr_sys::send::{Errno, Outcome, SendRequest};
 
+use crate::circles::Circles;
 use crate::commands::{Commands, Next};
 use crate::counters::Counters;
 use crate::data_plane::DataPlane;
@@ -82,7 +84,9 @@ impl Worker {
     pub fn new(routes: impl IntoIterator<Item = Route>) -> io::Result<Self> {
         let ledger = LedgerMemory::create("mcr-fuzz", ledger::WORDS)?;
         let counters = Counters::new(LedgerWriter::map(ledger.as_fd(), ledger::WORDS)?);
-        let mut plane = DataPlane::new(counters);
+        let sightings = LedgerMemory::create("sightings", circle::WORDS)?;
+        let sightings = LedgerWriter::map(sightings.as_fd(), circle::WORDS)?;
+        let mut plane = DataPlane::new(counters, Circles::new(sightings));
         let memory = LedgerMemory::create("mcr-fuzz", SLOT_WORDS * SLOTS)?;
         let ring = LedgerWriter::map(memory.as_fd(), SLOT_WORDS * SLOTS)?;
         let opened = Opened {

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod circles;
 mod commands;
 mod counters;
 mod data_plane;

@@ -1,6 +1,6 @@
 //! The routes that a worker holds, by slot, made ready for sending.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mcr_core::ids::{EgressId, RuleId, RuleSlot};
 use mcr_core::ledger::Record;
@@ -105,6 +105,11 @@ impl HeldRoute {
     /// Whose it is.
     pub(crate) fn id(&self) -> RuleId {
         self.route.id
+    }
+
+    /// The one source that it takes.
+    pub(crate) fn source(&self) -> Option<IpAddr> {
+        self.route.source
     }
 
     /// Where the output at a place goes to.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use mcr_api::log::{Area, Level};
 use mcr_api::worker::launch::{
     COMMANDS_DESCRIPTOR, Io, LEDGER_DESCRIPTOR, LOG_DESCRIPTOR, Mechanism as MechanismKind,
-    Sandbox, Scheduling,
+    SIGHTINGS_DESCRIPTOR, Sandbox, Scheduling,
 };
 use mcr_api::worker::{Confinement, Lack};
+use mcr_core::circle;
 use mcr_core::ids::WorkerId;
 use mcr_core::ledger::{self, Header};
 use mcr_sys::SetupError;
@@ -20,6 +21,7 @@ use mcr_sys::process;
 use mcr_sys::sandbox::{self, Calls, Lacks, Sends, User};
 use mcr_sys::uring::Uring;
 
+use crate::circles::Circles;
 use crate::commands::Commands;
 use crate::counters::Counters;
 use crate::data_plane::DataPlane;
@@ -90,13 +92,15 @@ fn work(arguments: Arguments, log: Rc<Log>) -> Result<(), Error> {
         process::set_realtime_scheduling()?;
     }
     let commands = inherit(COMMANDS_DESCRIPTOR, "the command socket")?;
-    let ledger = map_ledger()?;
-    process::close_inherited_from(LOG_DESCRIPTOR + 1)?;
+    let ledger = map(LEDGER_DESCRIPTOR, ledger::WORDS, "the ledger's memory")?;
+    let sightings = map(SIGHTINGS_DESCRIPTOR, circle::WORDS, "the memory of sightings")?;
+    process::close_inherited_from(SIGHTINGS_DESCRIPTOR + 1)?;
     log.report_panics();
     #[cfg(feature = "faults")]
     crate::faults::at_start(arguments.worker);
     let (counters, commands) = (Counters::new(ledger), Commands::new(commands));
-    let begin = Begin { arguments, counters, commands, log };
+    let circles = Circles::new(sightings);
+    let begin = Begin { arguments, counters, circles, commands, log };
     match resolve(arguments.io, &begin.log)? {
         Some(uring) => begin.work(uring, MechanismKind::Uring),
         None => begin.work(Poll::new(), MechanismKind::Poll),
@@ -105,11 +109,9 @@ fn work(arguments: Arguments, log: Rc<Log>) -> Result<(), Error> {
 }
 
 /// The descriptor is not needed once the memory is mapped.
-fn map_ledger() -> Result<LedgerWriter, Error> {
-    let what = "the ledger's memory";
-    let memory = inherit(LEDGER_DESCRIPTOR, what)?;
-    LedgerWriter::map(memory.as_fd(), ledger::WORDS)
-        .map_err(|cause| Error::Inherited { what, cause })
+fn map(descriptor: i32, words: usize, what: &'static str) -> Result<LedgerWriter, Error> {
+    let memory = inherit(descriptor, what)?;
+    LedgerWriter::map(memory.as_fd(), words).map_err(|cause| Error::Inherited { what, cause })
 }
 
 fn inherit(number: i32, what: &'static str) -> Result<OwnedFd, Error> {
@@ -162,13 +164,14 @@ fn confine(arguments: &Arguments, kind: MechanismKind) -> Result<Confinement, Se
 struct Begin {
     arguments: Arguments,
     counters: Counters,
+    circles: Circles,
     commands: Commands,
     log: Rc<Log>,
 }
 
 impl Begin {
     fn work(self, mechanism: impl Mechanism, kind: MechanismKind) -> Result<End, SetupError> {
-        let Self { arguments, counters, commands, log } = self;
+        let Self { arguments, counters, circles, commands, log } = self;
         let confinement = confine(&arguments, kind)?;
         if let Some(trouble) = confinement.trouble() {
             log.write(Level::Info, Area::Start, About::Worker, || trouble);
@@ -178,7 +181,7 @@ impl Begin {
         counters.header(Header::Heartbeat, process::monotonic_ns());
         // Last: whoever finds the version finds all the rest.
         counters.header(Header::Version, ledger::VERSION);
-        let plane = DataPlane::new(counters);
+        let plane = DataPlane::new(counters, circles);
         let busy_poll = arguments.busy_poll;
         let rests = arguments.scheduling == Scheduling::Realtime;
         Ok(Worker { mechanism, plane, commands, log, busy_poll, rests }.run())

@@ -11,6 +11,8 @@ pub const COMMANDS_DESCRIPTOR: i32 = 3;
 pub const LEDGER_DESCRIPTOR: i32 = 4;
 /// Where a worker finds the writing end of the log pipe.
 pub const LOG_DESCRIPTOR: i32 = 5;
+/// Where a worker finds the memory of what all workers saw lately.
+pub const SIGHTINGS_DESCRIPTOR: i32 = 6;
 
 /// A choice that is written as one of a few names; the first is the default.
 macro_rules! choice {

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 use mcr_api::worker::launch::{
-    COMMANDS_DESCRIPTOR, Io, LEDGER_DESCRIPTOR, LOG_DESCRIPTOR, Sandbox, Scheduling,
+    COMMANDS_DESCRIPTOR, Io, LEDGER_DESCRIPTOR, LOG_DESCRIPTOR, SIGHTINGS_DESCRIPTOR, Sandbox,
+    Scheduling,
 };
+use mcr_core::circle;
 use mcr_core::ids::WorkerId;
 use mcr_core::ledger::{self, Header, VERSION, WORDS, header};
 use mcr_core::route::Position;
@@ -43,6 +45,8 @@ pub(crate) struct Launcher {
     user: User,
     events: mpsc::Sender<Event>,
     launched: u64,
+    /// What all workers saw lately, for as long as the daemon runs.
+    sightings: Option<OwnedFd>,
 }
 
 /// A process that was started and has not been seen to end.
@@ -63,7 +67,7 @@ pub(crate) struct Process {
 impl Launcher {
     pub(crate) fn new(settings: &Settings, user: User, events: mpsc::Sender<Event>) -> Self {
         let Settings { io, scheduling, busy_poll_us, sandbox, .. } = *settings;
-        Self { io, scheduling, busy_poll_us, sandbox, user, events, launched: 0 }
+        Self { io, scheduling, busy_poll_us, sandbox, user, events, launched: 0, sightings: None }
     }
 
     /// Starts a worker. Its end comes as [`Event::WorkerExited`].
@@ -80,6 +84,7 @@ impl Launcher {
             (theirs, COMMANDS_DESCRIPTOR),
             (memory, LEDGER_DESCRIPTOR),
             (log_writer.into(), LOG_DESCRIPTOR),
+            (self.sightings()?, SIGHTINGS_DESCRIPTOR),
         ];
         let mut command = self.command(worker, core, inherited)?;
         let child = privileged::spawn(&mut command, self.scheduling, self.sandbox)?;
@@ -118,11 +123,19 @@ impl Launcher {
         Ok(process)
     }
 
+    fn sightings(&mut self) -> io::Result<OwnedFd> {
+        let memory = match self.sightings.take() {
+            Some(memory) => memory,
+            None => LedgerMemory::create("mcr-sightings", circle::WORDS)?,
+        };
+        self.sightings.insert(memory).try_clone()
+    }
+
     fn command(
         &self,
         worker: WorkerId,
         core: usize,
-        inherited: [(OwnedFd, i32); 3],
+        inherited: [(OwnedFd, i32); 4],
     ) -> io::Result<Command> {
         let mut command = std::process::Command::new(OWN_PROGRAM);
         command.arg("worker");

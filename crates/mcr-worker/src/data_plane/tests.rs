@@ -49,13 +49,18 @@ struct Bench {
     _log_reader: std::io::PipeReader,
 }
 
+fn circles() -> Circles {
+    let memory = LedgerMemory::create("sightings", circle::WORDS).unwrap();
+    Circles::new(LedgerWriter::map(memory.as_fd(), circle::WORDS).unwrap())
+}
+
 impl Bench {
     fn new() -> Self {
         let memory = LedgerMemory::create("test", ledger::WORDS).unwrap();
         let counters = Counters::new(LedgerWriter::map(memory.as_fd(), ledger::WORDS).unwrap());
         let (log_reader, log_writer) = std::io::pipe().unwrap();
         let mut bench = Self {
-            plane: DataPlane::new(counters),
+            plane: DataPlane::new(counters, circles()),
             log: Log::new(log_writer.into(), WorkerId(0)),
             ledger: LedgerReader::map(memory.as_fd(), ledger::WORDS).unwrap(),
             receiver: UdpSocket::bind("127.0.0.1:0").unwrap(),

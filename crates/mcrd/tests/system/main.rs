@@ -8,6 +8,7 @@
 mod access;
 mod busy_poll;
 mod bystanders;
+mod circles;
 mod client;
 mod configuration;
 mod control;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
     suite = steering::trials(suite);
     suite = control::trials(suite);
     suite = limits::trials(suite);
+    suite = circles::trials(suite);
     suite = client::trials(suite);
     suite = configuration::trials(suite);
     suite = reload::trials(suite);
