@@ -85,7 +85,7 @@ impl Program {
     #[cfg(any(feature = "fuzzing", feature = "lab"))]
     pub fn judge(&self, frame: &[u8]) -> u32 {
         let packet_type = u32::from(libc::PACKET_HOST);
-        interpreter::run(self, &interpreter::Input { frame, packet_type, cpu: 0 })
+        interpreter::run(self, &interpreter::Input { frame, network: 0, packet_type, cpu: 0 })
     }
 
     /// Instructions in the program.

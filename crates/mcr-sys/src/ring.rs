@@ -73,6 +73,8 @@ pub struct RingFrame<'r> {
     /// Whether the tag of a VLAN was taken off the frame and stands beside it. A priority tag, of
     /// VLAN 0 (IEEE 802.1Q), is none.
     pub vlan_tagged: bool,
+    /// Bytes before the network header.
+    pub link_bytes: usize,
     /// Whether its link-layer destination is another host (`PACKET_OTHERHOST`, packet(7)).
     pub for_other_host: bool,
     /// Whether this is one datagram or a super-frame of several (GRO, LRO, a local sender's GSO).
@@ -80,6 +82,27 @@ pub struct RingFrame<'r> {
 }
 
 impl RingFrame<'_> {
+    /// The same from the network header on: a tunnel to many (GRE without a remote end) shows its
+    /// own headers before.
+    #[must_use]
+    pub fn without_link_header(self) -> Self {
+        let link_bytes = self.link_bytes.min(self.bytes.len());
+        let checksum = match self.checksum {
+            Checksum::NotFilledIn { start, offset } => {
+                Checksum::NotFilledIn { start: start.saturating_sub(link_bytes as u16), offset }
+            }
+            known => known,
+        };
+        Self {
+            bytes: &self.bytes[link_bytes..],
+            offset: self.offset + link_bytes,
+            original_len: self.original_len - link_bytes as u32,
+            checksum,
+            link_bytes: 0,
+            ..self
+        }
+    }
+
     /// Whether [`RxRing::fill_in`] can do what a device would do.
     pub fn is_fillable(&self) -> bool {
         let Checksum::NotFilledIn { start, offset } = self.checksum else {
@@ -155,7 +178,8 @@ impl RxRing {
         // SAFETY: its status says that the kernel is done with the slot.
         let header = unsafe { self.memory.header(slot) };
         let (first, captured) = (usize::from(header.tp_mac), header.tp_snaplen as usize);
-        let original_len = header.tp_len;
+        let (original_len, network) = (header.tp_len, usize::from(header.tp_net));
+        let link_bytes = network.saturating_sub(first);
         let received_ns = u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec);
         let vlan_tagged =
             status & libc::TP_STATUS_VLAN_VALID != 0 && header.tp_vlan_tci & VLAN_ID != 0;
@@ -171,7 +195,13 @@ impl RxRing {
             match self.copies.of_slot(slot, &start, self.socket.as_fd()) {
                 Look::Here(long) => {
                     let frame = long_frame(&self.copies, behind, &long);
-                    return Some(RingFrame { received_ns, vlan_tagged, for_other_host, ..frame });
+                    return Some(RingFrame {
+                        received_ns,
+                        vlan_tagged,
+                        link_bytes,
+                        for_other_host,
+                        ..frame
+                    });
                 }
                 Look::NoRoom => return None,
                 // Its beginning, in the slot, is all there is.
@@ -186,6 +216,7 @@ impl RxRing {
             received_ns,
             checksum: checksum::known(vnet_header(before)),
             vlan_tagged,
+            link_bytes,
             for_other_host,
             coalescing: if tcp { Coalescing::Unknown } else { coalescing(vnet_header(before)) },
         })
@@ -269,6 +300,7 @@ fn long_frame<'r>(copies: &'r Copies, ring_bytes: usize, long: &LongFrame) -> Ri
         received_ns: 0,
         checksum: checksum::known(vnet_header),
         vlan_tagged: false,
+        link_bytes: 0,
         for_other_host: false,
         coalescing: coalescing(vnet_header),
     }

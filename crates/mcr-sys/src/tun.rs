@@ -1,6 +1,6 @@
-//! A tap: an interface whose network is this process (tun.rst in the kernel's documentation), with
-//! a `virtio_net_hdr` before each frame. By it a test puts in what drivers and hosts of virtual
-//! machines do: super-frames and checksums that are not filled in.
+//! A tap or tun: an interface whose network is this process (tun.rst in the kernel's
+//! documentation), with a `virtio_net_hdr` before each frame. By it a test puts in what drivers and
+//! hosts of virtual machines do: super-frames and checksums that are not filled in.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
@@ -55,7 +55,16 @@ impl Offloads {
     }
 }
 
-/// A tap; the interface goes with it.
+/// What the frames of an interface begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// Ethernet's header: a tap.
+    Ethernet,
+    /// IP's: a tun.
+    Ip,
+}
+
+/// A tap or tun; the interface goes with it.
 #[derive(Debug)]
 pub struct Tap {
     device: File,
@@ -63,7 +72,7 @@ pub struct Tap {
 
 impl Tap {
     /// Makes an interface in the calling thread's network namespace; needs `CAP_NET_ADMIN`.
-    pub fn open(ifname: &str) -> io::Result<Self> {
+    pub fn open(ifname: &str, begins: Begins) -> io::Result<Self> {
         let device = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
         let mut request = [0_u8; size_of::<libc::ifreq>()];
         let name = ifname.as_bytes();
@@ -71,7 +80,11 @@ impl Tap {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         request[..name.len()].copy_from_slice(name);
-        let flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as u16;
+        let kind = match begins {
+            Begins::Ethernet => libc::IFF_TAP,
+            Begins::Ip => libc::IFF_TUN,
+        };
+        let flags = (kind | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as u16;
         request[libc::IFNAMSIZ..][..2].copy_from_slice(&flags.to_ne_bytes());
         // SAFETY: the kernel reads and writes a `struct ifreq`, and the buffer is as long as one.
         let result =

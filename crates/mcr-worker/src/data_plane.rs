@@ -113,7 +113,7 @@ impl DataPlane {
         batch.clear();
         tracer.begin_batch();
         let is_tracing = tracer.is_on();
-        while let Some(frame) = ingress.ring.frame(reading.frames) {
+        while let Some(frame) = ingress.frame(reading.frames) {
             let view = origin.view(&frame);
             let taken = batch.len();
             let verdict = forward(&routes.table, &view);
@@ -173,9 +173,10 @@ impl DataPlane {
         let Self { ingresses, routes, counters, circles, batch, .. } = self;
         let (routes, counters) = (&*routes, &*counters);
         let scene = Scene { now, routes, counters, log };
-        let Ingress { ring, origin, .. } = &mut ingresses[index];
+        let ingress = &mut ingresses[index];
+        let origin = ingress.origin;
         for run in batch.runs() {
-            let Some(frame) = ring.frame(run.last_frame as usize) else { continue };
+            let Some(frame) = ingress.frame(run.last_frame as usize) else { continue };
             let view = origin.view(&frame);
             if let (Some((source, payload)), Some(route)) = (view.last(), routes.at(run.rule)) {
                 counters.last_seen(route.record, now, source);

@@ -66,6 +66,15 @@ impl Ingress {
         now >= closes_by || self.ring.frame(0).is_none()
     }
 
+    /// The `n`th frame that is held, as its link layer has it; see [`RxRing::frame`].
+    pub(crate) fn frame(&mut self, n: usize) -> Option<RingFrame<'_>> {
+        let frame = self.ring.frame(n)?;
+        Some(match self.origin.link {
+            LinkLayer::Ethernet => frame,
+            LinkLayer::Ip => frame.without_link_header(),
+        })
+    }
+
     /// Frames that one batch may hold.
     pub(crate) fn frames_at_once(&self) -> usize {
         limits::DATAGRAMS_AT_ONCE.min(self.ring.slots() / limits::RING_PART).max(1)

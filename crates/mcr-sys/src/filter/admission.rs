@@ -111,10 +111,11 @@ impl Admission {
                 asm.load(BPF_H, ETHERNET_HEADER_BYTES - 2, ethertype)
             }
             LinkHeader::None => {
+                let ip = self.ip_header();
                 let not_v4 = asm.branch(BPF_JEQ, 0x60, v6, reject);
                 let version = asm.branch(BPF_JEQ, 0x40, v4, not_v4);
                 let nibble = asm.and(0xf0, version);
-                asm.load(BPF_B, 0, nibble)
+                asm.load(BPF_B, ip, nibble)
             }
         }
     }
@@ -162,7 +163,9 @@ impl Admission {
     fn ip_header(&self) -> u32 {
         match self.link {
             LinkHeader::Ethernet => ETHERNET_HEADER_BYTES,
-            LinkHeader::None => 0,
+            // Counted from the network header: a tunnel to many (GRE without a remote end) shows
+            // its own headers as those of its link.
+            LinkHeader::None => libc::SKF_NET_OFF as u32,
         }
     }
 }

@@ -10,8 +10,20 @@ use libc::{
 /// A frame and the kernel's own facts about it.
 pub(super) struct Input<'a> {
     pub(super) frame: &'a [u8],
+    /// Where its network header is, from which programs may count (`SKF_NET_OFF`).
+    pub(super) network: usize,
     pub(super) packet_type: u32,
     pub(super) cpu: u32,
+}
+
+impl Input<'_> {
+    /// Where an offset is in the frame.
+    fn place(&self, offset: u32) -> usize {
+        match offset.checked_sub(libc::SKF_NET_OFF as u32) {
+            Some(offset) => self.network + offset as usize,
+            None => offset as usize,
+        }
+    }
 }
 
 /// Runs `program` as the kernel would, and returns its verdict.
@@ -30,7 +42,7 @@ pub(super) fn run(program: &Program, input: &Input) -> u32 {
             },
             BPF_LDX if code & 0xe0 == BPF_MEM => x = scratch[k as usize],
             BPF_LDX if code & 0xe0 == libc::BPF_IMM => x = k,
-            BPF_LDX if code & 0xe0 == libc::BPF_MSH => match input.frame.get(k as usize) {
+            BPF_LDX if code & 0xe0 == libc::BPF_MSH => match input.frame.get(input.place(k)) {
                 Some(byte) => x = u32::from(byte & 0x0f) * 4,
                 None => return 0,
             },
@@ -71,7 +83,7 @@ fn load(input: &Input, code: u32, k: u32, x: u32) -> Option<u32> {
             other => panic!("ancillary {other} is not in the reference machine"),
         });
     }
-    let offset = if code & 0xe0 == BPF_IND { k + x } else { k } as usize;
+    let offset = input.place(if code & 0xe0 == BPF_IND { k + x } else { k });
     let width = match code & 0x18 {
         BPF_B => 1,
         BPF_H => 2,

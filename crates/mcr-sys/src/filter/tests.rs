@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 const OUTGOING: u32 = libc::PACKET_OUTGOING as u32;
 
 fn verdict(program: &Program, frame: &[u8], packet_type: u32) -> bool {
-    match run(program, &Input { frame, packet_type, cpu: 0 }) {
+    match run(program, &Input { frame, network: 0, packet_type, cpu: 0 }) {
         0 => false,
         u32::MAX => true,
         other => panic!("verdict {other:#x}"),
@@ -213,6 +213,25 @@ fn the_documented_size_fits_and_decides_exactly() {
                 assert_eq!(verdict(&program, &frame, 0), admits(&admission, &frame, 0));
             }
         }
+    }
+}
+
+/// GRE without a remote end has IPv4 and its own header before the packet.
+#[test]
+fn bare_ip_is_read_from_the_network_header_on() {
+    let to = 0xef01_0203;
+    let wanted = Interval { first: to, last: to, ports: vec![5000] };
+    let link = LinkHeader::None;
+    let program =
+        Program::admit(&Admission { link, v4: vec![wanted], v6: vec![], strangers: None });
+    let mut packet = [0; 28];
+    (packet[0], packet[9]) = (0x45, 17);
+    packet[16..20].copy_from_slice(&to.to_be_bytes());
+    packet[22..24].copy_from_slice(&5000_u16.to_be_bytes());
+    for outer in [0, 20 + 4] {
+        let frame = [&vec![0x45; outer], &packet[..]].concat();
+        let input = Input { frame: &frame, network: outer, packet_type: 0, cpu: 0 };
+        assert_eq!(run(&program, &input), u32::MAX, "{outer} bytes before");
     }
 }
 

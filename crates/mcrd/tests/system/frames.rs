@@ -1,6 +1,7 @@
 //! Frames that must not hurt the relay, each counted under its own reason, and frames that look odd
 //! and are to be relayed all the same.
 
+mod bare_ip;
 mod headers;
 mod inner_checksums;
 mod offloads;
@@ -24,6 +25,7 @@ pub(crate) fn trials(mut suite: Suite) -> Suite {
     suite = super_frames::trials(suite);
     suite = undescribed::trials(suite);
     suite = inner_checksums::trials(suite);
+    suite = bare_ip::trials(suite);
     own::trials(suite)
 }
 

@@ -8,7 +8,7 @@ use super::super::interpreter::{Input, run};
 use super::*;
 
 fn member(program: &Program, packet: &[u8], cpu: u32) -> u32 {
-    run(program, &Input { frame: packet, packet_type: 0, cpu })
+    run(program, &Input { frame: packet, network: 0, packet_type: 0, cpu })
 }
 
 #[test]

@@ -6,7 +6,7 @@ use mcr_lab::harness::Suite;
 use mcr_lab::payload::payload;
 use mcr_lab::sink::Sink;
 use mcr_lab::topology::RelayTopology;
-use mcr_sys::tun::{Offloads, Segments, Unfilled};
+use mcr_sys::tun::{Begins, Offloads, Segments, Unfilled};
 
 use super::undescribed::{TAP, tap};
 use super::{frame, input, output};
@@ -33,7 +33,7 @@ const COUNT: u64 = 20;
 /// within the payload is dropped by name.
 fn within_the_payload(variant: Variant) -> Result<()> {
     let net = RelayTopology::builder().egress_mtu(9_000).build()?;
-    let tap = tap(&net.relay, variant.family)?;
+    let tap = tap(&net.relay, variant.family, Begins::Ethernet)?;
     mcr_lab::link::set_mtu(&net.relay, TAP, 9_000)?;
     Relay::run_on(variant, net, &[], |relay| {
         relay.add_active(&rule(input(variant), TAP, &[endpoint(output(variant), "out0")]))?;

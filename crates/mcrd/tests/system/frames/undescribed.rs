@@ -14,7 +14,7 @@ use mcr_lab::payload::payload;
 use mcr_lab::sink::Sink;
 use mcr_lab::topology::RelayTopology;
 use mcr_lab::{hiccup, link, wait};
-use mcr_sys::tun::{Offloads, Segments, Tap, Unfilled};
+use mcr_sys::tun::{Begins, Offloads, Segments, Tap, Unfilled};
 
 use super::{frame, input};
 use crate::fixture::{Relay, SOON, delivered, on_core, rule};
@@ -39,7 +39,7 @@ pub(super) const TAP: &str = "tap0";
 /// comes within the time that a new ring takes, and a flow of another interface loses nothing.
 fn a_frame_stops_the_ring(variant: Variant) -> Result<()> {
     let net = RelayTopology::builder().build()?;
-    let tap = tap(&net.relay, variant.family)?;
+    let tap = tap(&net.relay, variant.family, Begins::Ethernet)?;
     Relay::run_on(variant, net, &[], |relay| {
         let outputs = [1, 2].map(|n| SocketAddr::new(variant.family.output_group(n), 6000));
         let [suffering, healthy] =
@@ -72,8 +72,8 @@ fn a_frame_stops_the_ring(variant: Variant) -> Result<()> {
 }
 
 /// An interface whose frames bring their `virtio_net_hdr`, in the relay's namespace.
-pub(super) fn tap(relay: &Namespace, family: Family) -> Result<Tap> {
-    let tap = relay.enter(|| Tap::open(TAP));
+pub(super) fn tap(relay: &Namespace, family: Family, begins: Begins) -> Result<Tap> {
+    let tap = relay.enter(|| Tap::open(TAP, begins));
     let tap = tap.map_err(|error| Skip::Forbidden(format!("no tap: {error}")))?;
     let address = SocketAddr::new(family.ingress(9), 0).ip();
     add_address(relay, TAP, address, if address.is_ipv4() { 24 } else { 64 })?;
