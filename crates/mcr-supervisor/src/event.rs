@@ -47,3 +47,24 @@ pub(crate) enum Event {
     /// The daemon is to end (SIGTERM, SIGINT).
     Terminate,
 }
+
+impl Event {
+    /// For the log.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Request { .. } => "request",
+            Self::WorkerExited { .. } => "exit of a worker",
+            Self::WorkerWritable { .. } => "room in a worker's socket",
+            Self::Acquired { .. } => "answer of the kernel",
+            Self::IngressOpened { .. } => "opened rings",
+            Self::SpareOpened(_) => "opened spare ring",
+            Self::Retired { .. } => "retired ring",
+            Self::Observed(_) => "interfaces",
+            Self::Unreachable(_) => "ICMP reports",
+            Self::Reload => "reload",
+            Self::ConfigurationRead { .. } => "configuration",
+            Self::Metrics(_) => "metrics",
+            Self::Terminate => "end",
+        }
+    }
+}

@@ -71,6 +71,9 @@ pub(crate) const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
 /// A worker that lived this long was healthy: its next restart comes at once again.
 pub(crate) const HEALTHY_LIFE: Duration = Duration::from_mins(1);
 
+/// A turn of the loop that is told at the debug level: clients wait for so long.
+pub(crate) const LONG_TURN: Duration = Duration::from_millis(20 / 2);
+
 /// How long the daemon's start waits for its workers: twice what one may take.
 pub(crate) const START_WAIT: Duration = Duration::from_secs(2 * 5);
 

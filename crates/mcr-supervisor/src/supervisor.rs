@@ -103,7 +103,7 @@ impl Supervisor {
                 StartProgress::UnderWay => break Err("none has taken its rules over".into()),
             }
             if let Ok(Some(event)) = timeout(limits::STARTING_CHECK, self.inbox.recv()).await
-                && self.turn(|this| this.handle(event)) == Next::End
+                && self.turn(event.name(), |this| this.handle(event)) == Next::End
             {
                 break Err("the daemon was told to end".into());
             }
@@ -130,24 +130,26 @@ impl Supervisor {
             // The timers first, so that no number of requests delays the healing.
             tokio::select! {
                 biased;
-                _ = tick.tick() => self.turn(Self::tick),
+                _ = tick.tick() => self.turn("tick", Self::tick),
                 _ = ring_look.tick() => {
-                    self.turn(|this| this.state.heal_rings(&mut this.workers));
+                    self.turn("look at rings", |this| this.state.heal_rings(&mut this.workers));
                 }
                 _ = sample.tick() => self.sampler.begin_round(),
                 () = sleep(limits::STARTING_CHECK), if self.workers.any_starting() => {
-                    self.turn(Self::promote);
+                    self.turn("promotion", Self::promote);
                 }
                 () = sleep_until(next_start.unwrap_or_else(Instant::now).into()),
                     if next_start.is_some() => {
-                        self.turn(|this| this.workers.start_due(&mut this.state.holdings));
+                        self.turn("start of workers", |this| {
+                            this.workers.start_due(&mut this.state.holdings);
+                        });
                 }
                 Some(event) = self.inbox.recv() => {
-                    if self.turn(|this| this.handle(event)) == Next::End {
+                    if self.turn(event.name(), |this| this.handle(event)) == Next::End {
                         return;
                     }
                 }
-                () = ready(()), if self.sampler.is_under_way() => self.turn(|this| {
+                () = ready(()), if self.sampler.is_under_way() => self.turn("sample", |this| {
                     rates::sample(&this.state, &this.workers, &mut this.sampler);
                 }),
             }
@@ -155,10 +157,10 @@ impl Supervisor {
     }
 
     /// Measures how long others wait for this.
-    fn turn<T>(&mut self, turn: impl FnOnce(&mut Self) -> T) -> T {
+    fn turn<T>(&mut self, cause: &str, turn: impl FnOnce(&mut Self) -> T) -> T {
         let begun = Instant::now();
         let outcome = turn(self);
-        self.turns.end(begun);
+        self.turns.end(cause, begun);
         outcome
     }
 

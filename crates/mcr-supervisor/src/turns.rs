@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use tracing::debug;
+
+use crate::limits;
+
 /// The longest turn.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
@@ -9,9 +13,13 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// Counts a turn that began then and ends now.
-    pub(crate) fn end(&mut self, begun: Instant) {
-        self.longest = self.longest.max(begun.elapsed());
+    /// Counts a turn that began then and ends now; `cause` names it in the log.
+    pub(crate) fn end(&mut self, cause: &str, begun: Instant) {
+        let took = begun.elapsed();
+        self.longest = self.longest.max(took);
+        if took > limits::LONG_TURN {
+            debug!("the loop was busy for {} ms: {cause}", took.as_millis());
+        }
     }
 
     /// Since the daemon's start.
