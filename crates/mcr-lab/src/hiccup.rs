@@ -36,6 +36,12 @@ pub fn bound(what: &str, begun: Instant, bound: Duration) -> Result<Duration> {
     judge(what, now - begun, covered(begun, now, &seen(now)), bound)
 }
 
+/// How long the machine has stood still since then.
+pub fn stood_still(begun: Instant) -> Duration {
+    let now = Instant::now();
+    covered(begun, now, &seen(now))
+}
+
 fn judge(what: &str, whole: Duration, stood_still: Duration, bound: Duration) -> Result<Duration> {
     ensure!(
         whole.saturating_sub(stood_still) <= bound,

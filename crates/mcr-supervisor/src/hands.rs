@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc as channel};
 use std::thread;
 use std::time::Instant;
 
-use mcr_sys::privileges;
+use mcr_sys::{privileges, process};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
 
@@ -116,6 +116,8 @@ impl Threads {
         let permit = self.permit().await;
         let (answer, answered) = oneshot::channel();
         start("kernel", move || {
+            // Clearing rings takes a core's time, which workers and clients need more.
+            _ = process::be_nice(limits::THREAD_NICENESS);
             let value = call();
             drop(permit);
             // Whoever asked may have gone.

@@ -90,8 +90,11 @@ pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(1);
 pub(crate) const FINISH_CHECK: Duration = Duration::from_millis(1);
 
 /// Threads that wait in the kernel at a time: the sockets of the most interfaces and two workers
-/// come in four rounds, each of a few grace periods.
-pub(crate) const THREADS: usize = 128;
+/// come in eight rounds, each of a few grace periods.
+pub(crate) const THREADS: usize = 64;
+
+/// How such a thread gives way: one of ordinary niceness beside it gets nine tenths of a core.
+pub(crate) const THREAD_NICENESS: i32 = 10;
 
 /// The stack of such a thread: it makes a few calls, none of which takes much.
 pub(crate) const THREAD_STACK_BYTES: usize = 256 * 1024;

@@ -25,6 +25,17 @@ pub fn pin_to_core(core: usize) -> Result<(), SetupError> {
     pin().map_err(io::Error::from).doing(|| format!("pinning a thread to core {core}"))
 }
 
+/// Has the calling thread give way to others (`setpriority(2)`): Linux takes the niceness for a
+/// thread's own.
+///
+/// # Errors
+/// `EPERM` where a filter of system calls forbids it.
+pub fn be_nice(niceness: i32) -> io::Result<()> {
+    // SAFETY: the call takes numbers; 0 is the calling thread.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// The cores on which the calling thread may run, ascending.
 pub fn allowed_cores() -> Vec<usize> {
     // It fails only where a machine has more cores than a CpuSet; there the standard library knows

@@ -65,7 +65,7 @@ static MACHINE: RwLock<()> = RwLock::new(());
 
 /// What a trial has of the machine.
 #[derive(Debug)]
-enum Share {
+pub(crate) enum Share {
     Some(#[expect(dead_code, reason = "held for what it does")] RwLockReadGuard<'static, ()>),
     All(#[expect(dead_code, reason = "held for what it does")] RwLockWriteGuard<'static, ()>),
 }
@@ -73,6 +73,11 @@ enum Share {
 impl Share {
     fn some() -> Self {
         Self::Some(MACHINE.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The whole machine, for a trial without a [`Relay`].
+    pub(crate) fn all() -> Self {
+        Self::All(MACHINE.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -182,8 +187,18 @@ impl Relay {
 
     /// Like [`Relay::start`], while no other relay runs on this machine.
     pub(crate) fn start_alone(variant: Variant, net: RelayTopology) -> Result<Self> {
-        let share = Share::All(MACHINE.write().unwrap_or_else(PoisonError::into_inner));
-        Self::start_with(share, variant, net, Daemon::start)
+        Self::start_alone_with(variant, net, &[])
+    }
+
+    /// Like [`Relay::start_alone`], with further arguments of `mcrd`.
+    pub(crate) fn start_alone_with(
+        variant: Variant,
+        net: RelayTopology,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        Self::start_with(Share::all(), variant, net, |net, told| {
+            Daemon::start(net, &[told, arguments].concat())
+        })
     }
 
     fn start_with(

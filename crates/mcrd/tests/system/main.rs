@@ -13,6 +13,7 @@ mod client;
 mod configuration;
 mod control;
 mod directions;
+mod disturbance;
 mod egress;
 mod ending;
 mod events;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
     suite = metrics::trials(suite);
     suite = faults::trials(suite);
     suite = outage::trials(suite);
+    suite = disturbance::trials(suite);
     suite = starvation::trials(suite);
     suite = events::trials(suite);
     suite = logging::trials(suite);
