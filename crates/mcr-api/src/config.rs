@@ -242,7 +242,7 @@ exclusive = true
         };
         assert_eq!(
             error("eth0\"", "\""),
-            "mcr.toml:4: input: \"\" is not an interface name (1 to 15 characters, no space, '/', \
+            "mcr.toml:4: input: \"\" is not an interface name (1 to 127 characters, no space, '/', \
              ':' or '@')"
         );
         assert_eq!(

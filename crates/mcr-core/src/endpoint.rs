@@ -1,13 +1,14 @@
 //! Where a rule takes datagrams from and where it sends them: `ADDRESS:PORT@INTERFACE`.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::limits;
 
-/// A network interface's name as the kernel accepts it (`dev_valid_name` in `net/core/dev.c`):
-/// 1 to 15 bytes, not `.` or `..`, without `/`, `:` and white space.
+/// A network interface's name as the kernel accepts it (`dev_valid_name` in `net/core/dev.c`): not
+/// `.` or `..`, without `/`, `:` and white space. An alternative name (`ip link property add`) may
+/// have 127 bytes, the name itself 15.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceName(Box<str>);
 
@@ -61,6 +62,10 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let (address, interface) =
             text.rsplit_once('@').ok_or_else(|| EndpointError::Form(text.into()))?;
+        if let Some((address, name)) = address.split_once('@') {
+            let [given, name] = [format!("{name}@{interface}"), format!("{address}@{name}")];
+            return Err(EndpointError::Peer { given, suffix: interface.into(), meant: name });
+        }
         let interface = interface.parse()?;
         let address: SocketAddr =
             address.parse().map_err(|_| EndpointError::Address(address.into()))?;
@@ -78,14 +83,20 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Neither unspecified nor the limited broadcast address nor an IPv4 address dressed as IPv6: none
-/// of them is a destination that a relay can join, match or send to.
+/// No address that a relay can neither receive nor send to: RFC 1122, section 3.2.1.3 (0/8),
+/// RFC 1112, section 4 (240/4), and an IPv4 address dressed as IPv6.
 fn check_address(address: IpAddr) -> Result<(), EndpointError> {
     let refused = match address {
-        IpAddr::V4(v4) => v4.is_unspecified() || v4.is_broadcast(),
+        IpAddr::V4(v4) => is_reserved(v4) && !v4.is_broadcast(),
         IpAddr::V6(v6) => v6.is_unspecified() || v6.to_ipv4_mapped().is_some(),
     };
     if refused { Err(EndpointError::Unusable(address)) } else { Ok(()) }
+}
+
+/// 0/8, or 240/4 with the limited broadcast address.
+pub(crate) fn is_reserved(address: Ipv4Addr) -> bool {
+    let first = address.octets()[0];
+    first == 0 || first >= 240
 }
 
 /// Why a text is no endpoint.
@@ -98,14 +109,28 @@ pub enum EndpointError {
     #[error("{0:?} is not ADDRESS:PORT (IPv6 in brackets: [ff3e::1234]:5000)")]
     Address(String),
     /// The address can be neither received nor sent to.
-    #[error("{0} is neither a multicast group nor the address of one host")]
+    #[error("{0} is the address of no host, group or broadcast{why}", why = reserved(*.0))]
     Unusable(IpAddr),
+    /// The interface stands as `ip link` prints it.
+    #[error("{given:?}: @{suffix} is not part of the name, `ip link` adds the peer: {meant}")]
+    Peer {
+        /// What stands behind the first `@`.
+        given: String,
+        /// What does not belong there.
+        suffix: String,
+        /// The endpoint without it.
+        meant: String,
+    },
     /// Port 0.
     #[error("port 0 in {0:?}: a port from 1 to 65535 is needed")]
     Port(String),
     /// What stands behind the `@` is no interface name.
-    #[error("{0:?} is not an interface name (1 to 15 characters, no space, '/', ':' or '@')")]
+    #[error("{0:?} is not an interface name (1 to 127 characters, no space, '/', ':' or '@')")]
     Interface(String),
+}
+
+fn reserved(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { " (0.0.0.0/8 and 240.0.0.0/4 are reserved)" } else { "" }
 }
 
 #[cfg(test)]
@@ -114,7 +139,12 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        for text in ["239.1.1.1:5000@eth0", "[ff3e::1234]:5000@eth0.100", "10.0.0.1:1@a"] {
+        for text in [
+            "255.255.255.255:5@eth0",
+            "239.1.1.1:5000@eth0",
+            "[ff3e::1234]:5000@eth0.100",
+            "10.0.0.1:1@a",
+        ] {
             let endpoint: Endpoint = text.parse().unwrap();
             assert_eq!(endpoint.to_string(), text);
         }
@@ -128,10 +158,14 @@ mod tests {
         assert!(matches!(error("ff3e::1:5000@eth0"), EndpointError::Address(_)));
         assert!(matches!(error("239.1.1.1:0@eth0"), EndpointError::Port(_)));
         assert!(matches!(error("0.0.0.0:5@eth0"), EndpointError::Unusable(_)));
-        assert!(matches!(error("255.255.255.255:5@eth0"), EndpointError::Unusable(_)));
+        assert!(matches!(error("0.1.2.3:5@eth0"), EndpointError::Unusable(_)));
+        assert!(matches!(error("240.0.0.1:5@eth0"), EndpointError::Unusable(_)));
         assert!(matches!(error("[::ffff:1.2.3.4]:5@eth0"), EndpointError::Unusable(_)));
         assert!(matches!(error("239.1.1.1:5000@"), EndpointError::Interface(_)));
-        assert!(matches!(error("239.1.1.1:5@sixteencharacter"), EndpointError::Interface(_)));
+        let long = format!("239.1.1.1:5@{}", "n".repeat(128));
+        assert!(matches!(error(&long), EndpointError::Interface(_)));
+        let message = error("239.1.1.1:5000@in0@if5").to_string();
+        assert!(message.ends_with("adds the peer: 239.1.1.1:5000@in0"), "{message}");
         assert!(matches!(error("239.1.1.1:5000@a b"), EndpointError::Interface(_)));
     }
 }

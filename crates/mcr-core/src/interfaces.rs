@@ -1,7 +1,8 @@
 //! The network interfaces as observed at one moment.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::iter::repeat;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::endpoint::InterfaceName;
 use crate::ids::IfIndex;
@@ -25,6 +26,8 @@ pub struct Interface {
     pub index: IfIndex,
     /// The name, unique in its namespace.
     pub name: InterfaceName,
+    /// Its alternative names (`ip link property`), unique likewise.
+    pub alternatives: Vec<InterfaceName>,
     /// What its frames start with; `None` is a link that MCR cannot read.
     pub link: Option<LinkLayer>,
     /// Its hardware address, where it has one of that kind.
@@ -41,9 +44,16 @@ pub struct Interface {
     pub controller: Option<IfIndex>,
     /// Its usable addresses (not tentative, not failed), the primary one of each family first.
     pub addresses: Vec<IpAddr>,
+    /// The broadcast addresses of its IPv4 networks.
+    pub broadcasts: Vec<Ipv4Addr>,
 }
 
 impl Interface {
+    /// Every name that rules may call it by.
+    pub fn names(&self) -> impl Iterator<Item = &InterfaceName> {
+        std::iter::once(&self.name).chain(&self.alternatives)
+    }
+
     /// The address that datagrams to `destination` should come from: the primary one of its family,
     /// and for IPv6 one of the destination's reach (RFC 6724, rule 2) where there is one.
     pub fn source_for(&self, destination: IpAddr) -> Option<IpAddr> {
@@ -64,12 +74,16 @@ fn is_link_local(address: IpAddr) -> bool {
 
 /// All interfaces, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Interfaces(BTreeMap<InterfaceName, Interface>);
+pub struct Interfaces {
+    by_name: BTreeMap<InterfaceName, Interface>,
+    /// The name of each alternative one.
+    alternatives: BTreeMap<InterfaceName, InterfaceName>,
+}
 
 impl Interfaces {
-    /// The interface of that name.
+    /// The interface of that name, or of that alternative name.
     pub fn named(&self, name: &InterfaceName) -> Option<&Interface> {
-        self.0.get(name)
+        self.by_name.get(name).or_else(|| self.by_name.get(self.alternatives.get(name)?))
     }
 
     /// The interface of that number.
@@ -80,19 +94,33 @@ impl Interfaces {
     /// These without the interfaces of such numbers.
     #[must_use]
     pub fn without(mut self, numbers: &BTreeSet<IfIndex>) -> Self {
-        self.0.retain(|_, interface| !numbers.contains(&interface.index));
+        self.by_name.retain(|_, interface| !numbers.contains(&interface.index));
+        let Self { by_name, alternatives } = &mut self;
+        alternatives.retain(|_, name| by_name.contains_key(name));
         self
+    }
+
+    /// Whether an address is one of this host's, or a broadcast address of a network that it is in.
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        let broadcast = |i: &Interface| match address {
+            IpAddr::V4(v4) => v4.is_broadcast() || i.broadcasts.contains(&v4),
+            IpAddr::V6(_) => false,
+        };
+        address.is_loopback() || self.iter().any(|i| i.addresses.contains(&address) || broadcast(i))
     }
 
     /// Every interface in the order of names.
     pub fn iter(&self) -> impl Iterator<Item = &Interface> {
-        self.0.values()
+        self.by_name.values()
     }
 }
 
 impl FromIterator<Interface> for Interfaces {
     fn from_iter<I: IntoIterator<Item = Interface>>(interfaces: I) -> Self {
-        Self(interfaces.into_iter().map(|i| (i.name.clone(), i)).collect())
+        let by_name: BTreeMap<_, _> = interfaces.into_iter().map(|i| (i.name.clone(), i)).collect();
+        let of = |i: &Interface| i.alternatives.clone().into_iter().zip(repeat(i.name.clone()));
+        let alternatives = by_name.values().flat_map(of).collect();
+        Self { by_name, alternatives }
     }
 }
 
@@ -106,6 +134,7 @@ mod tests {
         let interface = Interface {
             index: IfIndex(1),
             name: "eth0".parse().unwrap(),
+            alternatives: vec!["a-name-of-more-than-fifteen-letters".parse().unwrap()],
             link: Some(LinkLayer::Ethernet),
             hardware: None,
             mtu: 1500,
@@ -113,7 +142,14 @@ mod tests {
             carrier: true,
             controller: None,
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+            broadcasts: vec![[10, 0, 0, 255].into()],
         };
+        let all: Interfaces = [interface.clone()].into_iter().collect();
+        let named = |name: &str| all.named(&name.parse().unwrap()).is_some();
+        assert!(named("eth0") && named("a-name-of-more-than-fifteen-letters") && !named("eth1"));
+        let local = |address: &str| all.is_local(address.parse().unwrap());
+        assert!(local("10.0.0.2") && local("10.0.0.255") && local("255.255.255.255"));
+        assert!(!local("10.0.0.3"));
         let source = |to: &str| interface.source_for(to.parse().unwrap()).unwrap().to_string();
         assert_eq!(source("239.1.1.1"), "10.0.0.1");
         assert_eq!(source("ff3e::1234"), "fd00::1");

@@ -22,8 +22,9 @@ pub const EGRESSES: usize = 4_096;
 /// Bytes of a rule's name: what still fits a table's column.
 pub const NAME_BYTES: usize = 64;
 
-/// Bytes of an interface's name, `IFNAMSIZ` without its terminating zero (netdevice(7)).
-pub const INTERFACE_NAME_BYTES: usize = 15;
+/// Bytes of an interface's alternative name, `ALTIFNAMSIZ` without its terminating zero
+/// (`linux/if.h`). The name itself has at most 15.
+pub const INTERFACE_NAME_BYTES: usize = 127;
 
 /// What stands before the IP header of a frame in a ring, at most: an Ethernet header and a VLAN
 /// tag that the NIC did not strip.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use crate::endpoint::{Endpoint, InterfaceName};
+use crate::endpoint::{Endpoint, InterfaceName, is_reserved};
 use crate::limits;
 
 /// A rule's name: unique, 1 to 64 printable bytes, not a number (numbers are ids).
@@ -109,7 +109,7 @@ impl Rule {
     pub fn check(&self) -> Result<(), InvalidRule> {
         let input = &self.input.endpoint;
         if let Some(source) = self.input.source {
-            check_host(source)?;
+            check_host(source, &input.interface)?;
             check_family(source, input.address)?;
         }
         if self.outputs.is_empty() {
@@ -153,7 +153,7 @@ fn check_output(output: &Output, input: &Endpoint) -> Result<(), InvalidRule> {
         return Err(InvalidRule::OutputIsInput(endpoint.clone()));
     }
     if let Some(source) = options.source {
-        check_host(source)?;
+        check_host(source, &endpoint.interface)?;
         check_family(source, endpoint.address)?;
     }
     if options.source_port == Some(0) {
@@ -168,13 +168,20 @@ fn check_output(output: &Output, input: &Endpoint) -> Result<(), InvalidRule> {
     Ok(())
 }
 
-fn check_host(source: IpAddr) -> Result<(), InvalidRule> {
-    let broadcast = matches!(source, IpAddr::V4(v4) if v4.is_broadcast());
-    if source.is_multicast() || source.is_unspecified() || broadcast {
+fn check_host(source: IpAddr, interface: &InterfaceName) -> Result<(), InvalidRule> {
+    let reserved = matches!(source, IpAddr::V4(v4) if is_reserved(v4));
+    if source.is_multicast() || source.is_unspecified() || reserved {
         return Err(InvalidRule::SourceNotHost(source));
+    }
+    // The kernel refuses it at each send, and other hosts drop it as a martian.
+    if source.is_loopback() && interface.as_str() != LOOPBACK {
+        return Err(InvalidRule::LoopbackSource { source_address: source, on: interface.clone() });
     }
     Ok(())
 }
+
+/// The loopback interface's name, which the kernel gives it in each network namespace.
+const LOOPBACK: &str = "lo";
 
 fn check_family(source: IpAddr, address: IpAddr) -> Result<(), InvalidRule> {
     if source.is_ipv4() == address.is_ipv4() {
@@ -205,6 +212,14 @@ pub enum InvalidRule {
     /// A source that is no single host's address.
     #[error("source {0} is not the address of one host")]
     SourceNotHost(IpAddr),
+    /// A loopback address on a network interface.
+    #[error("source {source_address} on {on}: a loopback address never leaves its host")]
+    LoopbackSource {
+        /// The source given.
+        source_address: IpAddr,
+        /// The interface.
+        on: InterfaceName,
+    },
     /// A source of the other address family.
     #[error("source {source_address} and address {address} are not of the same family")]
     Family {
@@ -268,6 +283,13 @@ mod tests {
         assert!(matches!(with(|o| o.ttl = 0), Err(InvalidRule::Ttl(_))));
         assert!(matches!(with(|o| o.dscp = 64), Err(InvalidRule::Dscp(64))));
         assert!(matches!(with(|o| o.source_port = Some(0)), Err(InvalidRule::SourcePort(_))));
+        for source in ["0.1.2.3", "239.1.1.1", "240.0.0.1", "255.255.255.255"] {
+            let mut rule = rule("239.1.1.1:5000@eth0", &["239.2.2.2:6000@eth1"]);
+            rule.outputs[0].options.source = Some(source.parse().unwrap());
+            assert!(matches!(rule.check(), Err(InvalidRule::SourceNotHost(_))), "{source}");
+        }
+        let local = with(|o| o.source = Some([127, 0, 0, 1].into()));
+        assert!(matches!(local, Err(InvalidRule::LoopbackSource { .. })));
         let v6 = with(|o| o.source = Some("fd00::1".parse().unwrap()));
         assert!(matches!(v6, Err(InvalidRule::Family { .. })));
         let group = with(|o| o.source = Some("239.0.0.1".parse().unwrap()));

@@ -156,6 +156,15 @@ pub fn rename(namespace: &Namespace, ifname: &str, new_name: &str) -> Result<()>
     change(namespace, ifname, |link| link.name(new_name))
 }
 
+/// Gives an interface an alternative name.
+pub fn add_alternative_name(namespace: &Namespace, ifname: &str, name: &str) -> Result<()> {
+    let index = ifindex(namespace, ifname)?;
+    converse(namespace, |netlink| async move {
+        netlink.link().property_add(index).alt_ifname(&[name]).execute().await
+    })
+    .with_context(|| format!("{}: naming {ifname} {name}", namespace.label()))
+}
+
 /// Deletes an interface; deleting one end of a veth pair deletes both.
 pub fn delete_link(namespace: &Namespace, ifname: &str) -> Result<()> {
     let index = ifindex(namespace, ifname)?;

@@ -81,7 +81,7 @@ impl State {
             let Some(interface) = self.interfaces.numbered(ifindex) else {
                 continue;
             };
-            let rules: Vec<RuleId> = self.rules.on_interface(&interface.name).collect();
+            let rules: Vec<RuleId> = self.rules_on(interface).collect();
             self.tell_conditions(&rules);
         }
     }

@@ -6,7 +6,7 @@ mod listing;
 mod observer;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use mcr_core::endpoint::InterfaceName;
 use mcr_core::ids::IfIndex;
@@ -14,7 +14,7 @@ use mcr_core::interfaces::{HardwareAddress, Interface, Interfaces, LinkLayer};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
-    InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Prop,
 };
 
 pub(crate) use observer::observe;
@@ -35,13 +35,13 @@ pub fn observed(mut bytes: &[u8]) -> Option<Interfaces> {
 }
 
 /// Puts links and addresses together.
-fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Interfaces {
+fn interfaces(links: &[LinkMessage], messages: &[AddressMessage]) -> Interfaces {
     let mut by_index: BTreeMap<u32, Vec<(bool, IpAddr)>> = BTreeMap::new();
     // The kernel lists IPv4 addresses in the order in which they were set, but IPv6 ones newest
     // first: reversed, so that a new address does not become the source of running flows.
     let is_v6 = |message: &&AddressMessage| message.header.family == AddressFamily::Inet6;
-    let v4 = addresses.iter().filter(|message| !is_v6(message));
-    for message in v4.chain(addresses.iter().rev().filter(is_v6)) {
+    let v4 = messages.iter().filter(|message| !is_v6(message));
+    for message in v4.chain(messages.iter().rev().filter(is_v6)) {
         if let Some(address) = usable_address(message) {
             let flags = message.header.flags;
             let secondary = AddressHeaderFlags::Secondary | AddressHeaderFlags::Deprecated;
@@ -56,6 +56,7 @@ fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Interfaces
         Some(Interface {
             index: IfIndex(link.header.index),
             name: name(link)?,
+            alternatives: alternative_names(link),
             link: link_layer(link.header.link_layer_type),
             hardware: hardware_address(link),
             mtu: mtu(link)?,
@@ -63,6 +64,7 @@ fn interfaces(links: &[LinkMessage], addresses: &[AddressMessage]) -> Interfaces
             carrier: has_carrier(link),
             controller: controller(link),
             addresses: addresses.into_iter().map(|(_, address)| address).collect(),
+            broadcasts: broadcasts(link, messages),
         })
     };
     links.iter().filter_map(interface).collect()
@@ -92,6 +94,31 @@ fn name(link: &LinkMessage) -> Option<InterfaceName> {
         LinkAttribute::IfName(name) => name.parse().ok(),
         _ => None,
     })
+}
+
+fn alternative_names(link: &LinkMessage) -> Vec<InterfaceName> {
+    let properties = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::PropList(properties) => Some(properties),
+        _ => None,
+    });
+    let name = |property: &Prop| match property {
+        Prop::AltIfName(name) => name.parse().ok(),
+        _ => None,
+    };
+    properties.flatten().filter_map(name).collect()
+}
+
+/// The broadcast address of each network of more than two addresses (RFC 3021).
+fn broadcasts(link: &LinkMessage, messages: &[AddressMessage]) -> Vec<Ipv4Addr> {
+    let here = messages.iter().filter(|message| message.header.index == link.header.index);
+    let broadcast = |message: &AddressMessage| match usable_address(message)? {
+        IpAddr::V4(v4) if message.header.prefix_len <= 30 => {
+            let hosts = u32::MAX.checked_shr(message.header.prefix_len.into()).unwrap_or(0);
+            Some(Ipv4Addr::from_bits(v4.to_bits() | hosts))
+        }
+        _ => None,
+    };
+    here.filter_map(broadcast).collect()
 }
 
 /// Tunnels and the like do not know their operational state, and the kernel calls them running.

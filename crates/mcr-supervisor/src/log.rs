@@ -187,7 +187,7 @@ mod tests {
             told(&line.replace("NAME", name)).interface
         };
         assert_eq!(of("eth0.100"), Some("eth0.100".into()));
-        for name in ["", "a\\nPRIORITY=0", "\\u001b[2J", "longer-than-a-name"] {
+        for name in ["", "a\\nPRIORITY=0", "\\u001b[2J", &"n".repeat(128)] {
             assert_eq!(of(name), None, "{name}");
         }
     }

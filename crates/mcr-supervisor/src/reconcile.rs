@@ -2,10 +2,11 @@
 //! of the rules or of the network.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use mcr_api::control::EventKind;
 use mcr_core::ids::{RuleId, WorkerId};
-use mcr_core::interfaces::Interfaces;
+use mcr_core::interfaces::{Interface, Interfaces};
 use mcr_core::plan::{self, Demand, Incidents, Plan, Resource};
 use mcr_core::route::Route;
 use mcr_core::rule::Rule;
@@ -96,6 +97,7 @@ impl State {
         let incidents = Incidents { gone, disordered, ..Incidents::default() };
         let lost = plan::lost(&incidents, &self.held);
         let changed = differing(&self.interfaces, &interfaces);
+        let addresses_differ = local_addresses(&self.interfaces) != local_addresses(&interfaces);
         if changed.is_empty() && lost.is_empty() {
             return;
         }
@@ -104,8 +106,11 @@ impl State {
         for action in lost {
             self.act(action, workers);
         }
-        let rules: BTreeSet<RuleId> =
+        let mut rules: BTreeSet<RuleId> =
             changed.iter().flat_map(|name| self.rules.on_interface(name)).collect();
+        if addresses_differ {
+            rules.extend(self.rules.iter().filter(|d| is_unicast(&d.rule)).map(|d| d.id));
+        }
         for &id in &rules {
             self.shift_demand(id);
         }
@@ -141,7 +146,8 @@ impl State {
     fn tell_changes(&self, after: &Interfaces, between: Between) {
         for change in changes::changes(&self.interfaces, after, between) {
             let Change { kind, name, renamed, message } = change;
-            let mut names = [Some(&name), renamed.as_ref()].into_iter().flatten();
+            let known = [&self.interfaces, after].into_iter().filter_map(|all| all.named(&name));
+            let mut names = known.flat_map(Interface::names).chain(renamed.as_ref());
             if names.any(|name| self.rules.on_interface(name).next().is_some()) {
                 info!(target: INTERFACES, interface = %name, "{message}");
                 self.news.tell(kind, news::interface(&name), message);
@@ -149,6 +155,11 @@ impl State {
                 debug!(target: INTERFACES, interface = %name, "{message}");
             }
         }
+    }
+
+    /// The rules that name an interface, by whichever of its names.
+    pub(crate) fn rules_on(&self, interface: &Interface) -> impl Iterator<Item = RuleId> {
+        interface.names().flat_map(|name| self.rules.on_interface(name))
     }
 
     fn tell_rule(&self, kind: EventKind, declared: &DeclaredRule) {
@@ -167,7 +178,8 @@ impl State {
         let mut rules = BTreeSet::new();
         for resource in &due {
             if let Resource::Egress(key) = resource {
-                rules.extend(self.rules.on_interface(&key.interface));
+                let interface = self.interfaces.named(&key.interface);
+                rules.extend(interface.into_iter().flat_map(|i| self.rules_on(i)));
             }
         }
         let plan = plan::plan_for(&due, &self.desired, &self.held);
@@ -269,6 +281,19 @@ impl State {
     }
 }
 
+/// What makes a unicast input the host's own or not, whichever interface has it.
+fn local_addresses(interfaces: &Interfaces) -> BTreeSet<IpAddr> {
+    let of = |i: &Interface| {
+        let broadcasts = i.broadcasts.clone().into_iter().map(IpAddr::from);
+        i.addresses.clone().into_iter().chain(broadcasts)
+    };
+    interfaces.iter().flat_map(of).collect()
+}
+
+fn is_unicast(rule: &Rule) -> bool {
+    !rule.input.endpoint.address.is_multicast()
+}
+
 /// The names of the interfaces that are in one of both only, or not alike.
 fn differing(
     before: &Interfaces,
@@ -276,13 +301,11 @@ fn differing(
 ) -> BTreeSet<mcr_core::endpoint::InterfaceName> {
     let both = before.iter().chain(after.iter());
     let differ = both.filter(|i| before.named(&i.name) != after.named(&i.name));
-    differ.map(|interface| interface.name.clone()).collect()
+    differ.flat_map(|interface| interface.names().cloned()).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use mcr_core::interfaces::Interface;
-
     use super::*;
 
     #[test]
@@ -297,6 +320,8 @@ mod tests {
             carrier: true,
             controller: None,
             addresses: Vec::new(),
+            alternatives: Vec::new(),
+            broadcasts: Vec::new(),
         };
         let before =
             Interfaces::from_iter([interface("a", 1), interface("b", 1), interface("c", 1)]);

@@ -151,6 +151,8 @@ fn apply_v4(socket: &Socket, options: &EgressOptions) -> io::Result<()> {
         imr_ifindex: options.ifindex as i32,
     };
     option::set(socket, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, &by_index)?;
+    // A rule asks for a broadcast by the address of its output.
+    socket.set_broadcast(true)?;
     socket.set_ttl_v4(options.ttl.into())?;
     socket.set_multicast_ttl_v4(options.ttl.into())?;
     socket.set_tos_v4(traffic_class(options))?;

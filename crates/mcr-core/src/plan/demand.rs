@@ -1,6 +1,6 @@
 //! What one rule needs of the kernel, and what the workers make of it once that is there.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::resource::{EgressKey, Exclusion, Fate, IngressKey, Membership, Resource, RingClass};
 use crate::endpoint::{Endpoint, InterfaceName};
@@ -42,6 +42,10 @@ pub enum Pending {
     /// The interface of the input or of an output has no carrier.
     #[error("interface {0} has no carrier: check its cable or its peer")]
     NoCarrier(InterfaceName),
+    /// The input's address is none of this host's, so that other hosts send nothing here, unless a
+    /// route or a neighbour entry of theirs says so.
+    #[error("{0} is not an address of this host: add it, or let the sender's network lead it here")]
+    NotLocal(IpAddr),
     /// The output's interface has no address that its datagrams could come from.
     #[error(
         "interface {interface} has no {} address to send to {output} from",
@@ -78,7 +82,7 @@ impl Pending {
             | Self::InterfaceDown(_)
             | Self::NoCarrier(_)
             | Self::NoAddress { .. } => true,
-            Self::Unanswered { .. } => false,
+            Self::Unanswered { .. } | Self::NotLocal(_) => false,
         }
     }
 }
@@ -88,7 +92,7 @@ pub fn demand(rule: &Rule, interfaces: &Interfaces) -> Demand {
     let mut demand = Demand::default();
     match ingress_of(&rule.input, interfaces) {
         Ok((interface, link)) => {
-            demand.take_input(rule, interface, link);
+            demand.take_input(rule, interface, link, interfaces);
             demand.take_outputs(rule, interfaces);
         }
         Err(pending) => {
@@ -107,7 +111,13 @@ pub fn demand(rule: &Rule, interfaces: &Interfaces) -> Demand {
 }
 
 impl Demand {
-    fn take_input(&mut self, rule: &Rule, interface: &Interface, link: LinkLayer) {
+    fn take_input(
+        &mut self,
+        rule: &Rule,
+        interface: &Interface,
+        link: LinkLayer,
+        interfaces: &Interfaces,
+    ) {
         let input = &rule.input;
         let Endpoint { address, port, .. } = input.endpoint;
         if address.is_multicast() {
@@ -117,6 +127,9 @@ impl Demand {
             self.resources.extend(joining.into_iter().flatten().map(|ifindex| {
                 Resource::Membership(Membership { ifindex, group: address, source: input.source })
             }));
+        }
+        if !address.is_multicast() && !interfaces.is_local(address) {
+            self.pending.push(Pending::NotLocal(address));
         }
         // A unicast input holds no port. A socket on it would take the datagrams from a program on
         // the wildcard address, or keep a program from starting.
@@ -244,8 +257,16 @@ fn blocked(name: &InterfaceName, interfaces: &Interfaces) -> Option<(Pending, Eg
 
 fn unanswered(output: &Output, interfaces: &Interfaces) -> Option<Pending> {
     let endpoint = &output.endpoint;
-    let controller = interfaces.named(&endpoint.interface)?.controller?;
-    (!endpoint.address.is_multicast()).then_some(Pending::Unanswered {
+    let interface = interfaces.named(&endpoint.interface)?;
+    let controller = interface.controller?;
+    // Nobody is asked for the hardware address of a group or a broadcast.
+    let is_host = match endpoint.address {
+        IpAddr::V4(v4) => {
+            !v4.is_multicast() && !v4.is_broadcast() && !interface.broadcasts.contains(&v4)
+        }
+        IpAddr::V6(v6) => !v6.is_multicast(),
+    };
+    is_host.then_some(Pending::Unanswered {
         port: endpoint.interface.clone(),
         controller: interfaces.numbered(controller)?.name.clone(),
         output: endpoint.socket_address(),

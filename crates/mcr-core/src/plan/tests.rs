@@ -15,6 +15,8 @@ fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
         index: IfIndex(index),
         name: name.parse().unwrap(),
         link: Some(LinkLayer::Ethernet),
+        alternatives: Vec::new(),
+        broadcasts: Vec::new(),
         hardware: None,
         mtu: 1500,
         up: true,

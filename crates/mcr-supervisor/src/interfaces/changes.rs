@@ -115,6 +115,8 @@ mod tests {
             index: IfIndex(index),
             name: name.parse().unwrap(),
             link: None,
+            alternatives: Vec::new(),
+            broadcasts: Vec::new(),
             hardware: None,
             mtu: 1500,
             up: true,

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod broadcast;
 mod busy_poll;
 mod bystanders;
 mod circles;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     suite = storm::trials(suite);
     suite = egress::trials(suite);
     suite = icmp::trials(suite);
+    suite = broadcast::trials(suite);
     suite = busy_poll::trials(suite);
     suite = bystanders::trials(suite);
     suite = exclusive::trials(suite);

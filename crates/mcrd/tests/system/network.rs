@@ -5,6 +5,7 @@ mod flaps;
 mod groups;
 mod links;
 mod mtu;
+mod names;
 mod outputs;
 mod overrun;
 mod ports;
@@ -21,6 +22,7 @@ pub(crate) fn trials(mut suite: Suite) -> Suite {
     suite = ports::trials(suite);
     suite = addresses::trials(suite);
     suite = mtu::trials(suite);
+    suite = names::trials(suite);
     suite = overrun::trials(suite);
     groups::trials(suite)
 }
