@@ -194,6 +194,8 @@ metrics! {
         "Payload bytes of the copies sent.";
     OutputUnreachable = Counter "mcr_output_unreachable_reports" "reports" OUTPUT,
         "ICMP destination-unreachable reports about copies sent to that destination.";
+    OutputReplies = Counter "mcr_output_replies" "" OUTPUT,
+        "Datagrams that came to the output's source port, where it is MCR's own.";
     OutputErrors = Counter "mcr_output_errors" "" OUTPUT_REASON,
         "Copies not sent, by egress error; only for errors that have occurred.";
 }

@@ -6,6 +6,7 @@ use mcr_api::control::{ErrorBody, ErrorCode, RuleReference, RuleState, RuleStatu
 use mcr_core::ids::RuleId;
 use mcr_core::interfaces::Interfaces;
 use mcr_core::plan::{Demand, Desired, Resource};
+use mcr_core::route::Via;
 use mcr_core::rule_set::{DeclaredRule, RuleSet};
 
 use crate::asked::Asked;
@@ -122,6 +123,15 @@ impl State {
             asked.map(|resource| format!("the kernel has not answered yet: {}", call(resource)));
         let told = pending.chain(refused).chain(asked).chain(self.brakes.problems(id));
         (state, told.collect())
+    }
+
+    /// Replies to the source port of a rule's output; outputs that share the port share them.
+    pub(crate) fn replies(&self, id: RuleId, output: usize) -> u64 {
+        let output = self.holdings.route(id).and_then(|route| route.outputs.get(output));
+        match output.map(|output| output.via) {
+            Some(Via::Egress(egress)) => self.holdings.egresses.replies(egress),
+            _ => 0,
+        }
     }
 
     /// Whether a rule can relay.

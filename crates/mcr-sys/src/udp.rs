@@ -80,6 +80,17 @@ impl EgressSocket {
     }
 }
 
+impl EgressSocket {
+    /// Datagrams that came to the socket; nobody reads them. The kernel counts modulo 2^32.
+    pub fn arrived(&self) -> io::Result<u32> {
+        // `SK_MEMINFO_DROPS` of `linux/sock_diag.h`: the drop-all filter's among them.
+        const DROPS: usize = 8;
+        let words =
+            option::words::<{ DROPS + 1 }>(&self.socket, libc::SOL_SOCKET, libc::SO_MEMINFO)?;
+        Ok(words[DROPS])
+    }
+}
+
 impl AsFd for EgressSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

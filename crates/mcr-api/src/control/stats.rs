@@ -300,4 +300,7 @@ pub struct OutputStats {
     pub errors_per_s: f64,
     /// Reports from the network (ICMP destination unreachable) that a copy sent did not arrive.
     pub unreachable: u64,
+    /// Datagrams that came to its source port, where it is MCR's own. Outputs that share the port
+    /// share the count, and it begins anew with the port.
+    pub replies: u64,
 }

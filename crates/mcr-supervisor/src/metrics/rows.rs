@@ -75,6 +75,8 @@ pub(super) struct OutputRow {
     pub(super) tally: OutputTally,
     /// Reports that its destination is unreachable.
     pub(super) unreachable: u64,
+    /// Datagrams that came to its source port.
+    pub(super) replies: u64,
 }
 
 impl OutputRow {
@@ -172,6 +174,7 @@ fn rule(declared: &DeclaredRule, state: &State, workers: &Workers, clocks: &Cloc
     let outputs = declared.rule.outputs.iter().enumerate().map(|(place, output)| OutputRow {
         tally: tally.outputs.get(place).copied().unwrap_or_default(),
         unreachable: state.unreachable.reports(output.endpoint.socket_address()),
+        replies: state.replies(declared.id, place),
     });
     RuleRow {
         id: declared.id,

@@ -104,6 +104,7 @@ pub(super) const OUTPUT: &[Series<OutputRow>] = &[
     (Metric::OutputSent, |o| count(o.tally.sent)),
     (Metric::OutputSentBytes, |o| count(o.tally.bytes)),
     (Metric::OutputUnreachable, |o| count(o.unreachable)),
+    (Metric::OutputReplies, |o| count(o.replies)),
 ];
 
 #[expect(clippy::unnecessary_wraps, reason = "what a series gives")]

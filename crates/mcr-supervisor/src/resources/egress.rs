@@ -98,6 +98,13 @@ impl Egresses {
         self.sources.contains_key(&address)
     }
 
+    /// Datagrams that came to a set's source port, where it is MCR's own: a program that shares a
+    /// named one gets them.
+    pub(crate) fn replies(&self, id: EgressId) -> u64 {
+        let sockets = self.sets.get(&id).into_iter().flat_map(|set| &set.sockets);
+        sockets.filter_map(|socket| socket.arrived().ok()).map(u64::from).sum()
+    }
+
     /// The first set after another, in the order of ids.
     pub(crate) fn after(&self, id: Option<EgressId>) -> Option<EgressId> {
         let from = id.map_or(EgressId(0), |id| EgressId(id.0 + 1));

@@ -164,6 +164,7 @@ fn rule_stats(declared: &DeclaredRule, supervisor: &Supervisor, now: u64) -> Rul
             errors: reading::named_errors(&counted),
             errors_per_s,
             unreachable: state.unreachable.reports(output.endpoint.socket_address()),
+            replies: state.replies(declared.id, place),
         }
     });
     let [packets_per_s, bits_per_s] = rates.matched(&tally);

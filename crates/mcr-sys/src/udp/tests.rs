@@ -181,6 +181,7 @@ fn what_arrives_at_an_egress_port_is_not_queued() {
         other.send_to(b"unwanted", egress.local_addr()).unwrap();
         let error = egress.socket.peek_sender().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(egress.arrived().unwrap(), 1);
     });
 }
 

@@ -221,6 +221,9 @@ fn not_sent(output: &OutputStats) -> String {
     if output.unreachable > 0 {
         reasons.push(format!("unreachable {}", output.unreachable));
     }
+    if output.replies > 0 {
+        reasons.push(format!("replies {}", output.replies));
+    }
     if output.errors_per_s > 0.0 {
         reasons.push(format!("now {} a second", rate(output.errors_per_s)));
     }

@@ -5,13 +5,15 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use mcr_api::control::{Command, Selection, Stats};
 use mcr_api::rule::RuleSpec;
 use mcr_lab::generator::Generator;
 use mcr_lab::harness::Suite;
 use mcr_lab::sink::Sink;
 use mcr_lab::topology::RelayTopology;
+use mcr_lab::wait;
 
-use crate::fixture::{Relay, Sent, delivered, on_core, rule};
+use crate::fixture::{Relay, SOON, Sent, delivered, on_core, rule};
 use crate::variant::{Family, Variant, endpoint, matrix};
 
 /// Registers the trials.
@@ -21,6 +23,7 @@ pub(crate) fn trials(mut suite: Suite) -> Suite {
     suite = matrix(suite, "bystanders::a_named_source_port", &both, a_named_source_port);
     let usual = [Variant::usual()];
     suite = matrix(suite, "bystanders::a_picked_source_port", &usual, a_picked_source_port);
+    suite = matrix(suite, "bystanders::replies", &usual, replies);
     matrix(suite, "bystanders::port_unreachable", &usual, port_unreachable)
 }
 
@@ -108,6 +111,26 @@ fn a_picked_source_port(variant: Variant) -> Result<()> {
         let ports: Vec<u16> = report.stream(0).origins.iter().map(SocketAddr::port).collect();
         ensure!(ports == [50223], "source ports {ports:?}");
         Ok(())
+    })
+}
+
+/// Whoever answers to a port of MCR's own is counted on the output.
+fn replies(variant: Variant) -> Result<()> {
+    Relay::run(variant, |relay| {
+        let input = SocketAddr::new(variant.family.group(1), 5000);
+        let host = SocketAddr::new(variant.family.sink(0), 7000);
+        let receiver = relay.net.sinks[0].enter(|| UdpSocket::bind(host))?;
+        receiver.set_read_timeout(Some(SOON))?;
+        relay.add_active(&rule(input, "in0", &[endpoint(host, "out0")]))?;
+        relay.send(input)?;
+        let (_, from) = receiver.recv_from(&mut [0; 2_048])?;
+        for _ in 0..3 {
+            receiver.send_to(b"an answer", from)?;
+        }
+        wait::until("the replies are counted", SOON, || {
+            let stats: Stats = relay.daemon.ask(&Command::GetStats(Selection::default()))?;
+            Ok(stats.rules[0].outputs[0].replies == 3)
+        })
     })
 }
 

@@ -108,5 +108,8 @@ fn not_sent(output: &OutputStats) -> String {
     if output.unreachable > 0 {
         reasons.push(format!("unreachable {}", count(output.unreachable)));
     }
+    if output.replies > 0 {
+        reasons.push(format!("replies {}", count(output.replies)));
+    }
     reasons.join(", ")
 }
