@@ -1,5 +1,9 @@
 //! The ways to run each trial: by address family, number of workers, mechanism and steering.
+//!
+//! Not every combination is tried each time, but every pair of values is. `MCR_TRIALS=all` tries
+//! them all, as before a release.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -151,12 +155,57 @@ impl fmt::Display for Variant {
 /// A trial that can be run in several ways.
 pub(crate) type VariantTrial = fn(Variant) -> Result<()>;
 
+/// Set to `all`: every combination is tried, as before a release.
+const TRIALS: &str = "MCR_TRIALS";
+
 /// Registers a trial once for each variant, `name::v6::2_workers::poll`, and where there are
-/// several workers once more steered by hash.
+/// several workers once more steered by hash: of these combinations a [`selection`].
 pub(crate) fn matrix(suite: Suite, name: &str, variants: &[Variant], trial: VariantTrial) -> Suite {
     let several = variants.iter().filter(|variant| variant.workers > 1);
     let by_hash = several.map(|variant| Variant { steering: Steering::Hash, ..*variant });
-    variants.iter().copied().chain(by_hash).fold(suite, |suite, variant| {
+    let all: Vec<Variant> = variants.iter().copied().chain(by_hash).collect();
+    let wants_all = std::env::var(TRIALS).is_ok_and(|wanted| wanted == "all");
+    let chosen = if wants_all { all } else { selection(name, &all) };
+    chosen.into_iter().fold(suite, |suite, variant| {
         suite.trial(format!("{name}::{variant}"), move || trial(variant))
     })
+}
+
+/// A value of one of the things that vary: its place among them, and the value.
+type Value = (usize, usize);
+
+/// Of combinations as few as cover each pair of values: family, mechanism, and workers with their
+/// steering. Where only two things vary, that would be all of them: then each value is covered, and
+/// the trials take the pairs by turns.
+fn selection(name: &str, all: &[Variant]) -> Vec<Variant> {
+    let values = |variant: &Variant| -> [Value; 3] {
+        let family = usize::from(variant.family == Family::V6);
+        let io = usize::from(variant.io == Mechanism::Poll);
+        let hash = usize::from(variant.steering == Steering::Hash);
+        [(0, family), (1, io), (2, 2 * variant.workers + hash)]
+    };
+    let varying = (0..3).filter(|place| {
+        let first = all.first().map(|variant| values(variant)[*place]);
+        all.iter().any(|variant| Some(values(variant)[*place]) != first)
+    });
+    let in_pairs = varying.count() > 2;
+    let covers = |variant: &Variant| -> Vec<(Value, Value)> {
+        let [a, b, c] = values(variant);
+        if in_pairs { vec![(a, b), (a, c), (b, c)] } else { vec![(a, a), (b, b), (c, c)] }
+    };
+    let mut open: BTreeSet<_> = all.iter().flat_map(covers).collect();
+    let turn = name.bytes().map(usize::from).sum::<usize>() % all.len().max(1);
+    let mut candidates = all.to_vec();
+    candidates.rotate_left(turn);
+    let mut chosen = Vec::new();
+    while !open.is_empty() {
+        let gain = |variant: &&Variant| covers(variant).iter().filter(|c| open.contains(c)).count();
+        // Of equals the first.
+        let best = *candidates.iter().rev().max_by_key(gain).expect("candidates cover all");
+        for covered in covers(&best) {
+            open.remove(&covered);
+        }
+        chosen.push(best);
+    }
+    chosen
 }
