@@ -121,6 +121,12 @@ metrics! {
         "1 where it holds every rule that was declared a moment ago, else 0.";
     WorkerHeartbeatAge = Gauge "mcr_worker_heartbeat_age_seconds" "seconds" WORKER,
         "Time since its loop last turned; absent where there is no process.";
+    WorkerOverloaded = Gauge "mcr_worker_overloaded" "" WORKER,
+        "1 where its rings overflow although it never rests, else 0.";
+    WorkerLongestTurn = Gauge "mcr_worker_longest_turn_seconds" "seconds" WORKER,
+        "Longest turn of its loop since its start.";
+    WorkerLongTurns = Counter "mcr_worker_long_turns" "" WORKER,
+        "Turns of its loop longer than 2 ms.";
     WorkerRestarts = Counter "mcr_worker_restarts" "" WORKER,
         "Times that its process was started anew.";
     WorkerRepairs = Counter "mcr_worker_repairs" "" WORKER,

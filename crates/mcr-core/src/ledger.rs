@@ -34,6 +34,7 @@ counted! {
         LogLevels = "log_levels", "The revision of the log levels in force; 0 is those of a start.";
         Traces = "traces", "The revision of the trace orders in force.";
         TraceEvents = "trace_events", "Trace events ever written.";
+        LongestTurn = "longest_turn_ns", "The longest turn of the loop since its start.";
     }
 }
 
@@ -55,6 +56,7 @@ counted! {
         GsoRefused = "gso_refused", "Runs that the kernel refused as a whole and took singly.";
         Commands = "commands", "Commands carried out.";
         CommandsRefused = "commands_refused", "Commands that could not be understood or done.";
+        LongTurns = "long_turns", "Turns of the loop longer than 2 ms.";
         LogRecordsDropped = "log_records_dropped", "Log records lost because the pipe was full.";
         StuckRings = "stuck_rings", "Rings found to take nothing any more; each is made anew.";
     }

@@ -33,6 +33,17 @@ pub(crate) const HEARTBEAT_STALL: Duration = Duration::from_millis(1000 - 1000 /
 /// Between two words of a worker's having to wait for its core.
 pub(crate) const STARVATION_PAUSE: Duration = Duration::from_mins(1);
 
+/// How long a worker's load is watched before it is judged: ten of the periods of 100 ms in which
+/// it says how long it was busy.
+pub(crate) const LOAD_WINDOW: Duration = Duration::from_secs(1);
+
+/// The part of that time for which an overloaded worker is busy at least, in per cent: one in real
+/// time rests two parts in thirty by itself, and its figures are a period old.
+pub(crate) const BUSY_PER_CENT: u64 = 100 - 7 - 13;
+
+/// Windows without loss after which an overload is over, so that one of bursts is told once.
+pub(crate) const CALM_WINDOWS: u32 = 10;
+
 /// A new worker's first sign of life: its process must be loaded and its ring memory mapped, on a
 /// machine that may be booting.
 pub(crate) const FIRST_HEARTBEAT: Duration = Duration::from_secs(5);

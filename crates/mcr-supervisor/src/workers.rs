@@ -5,6 +5,7 @@ mod drift;
 mod levels;
 #[cfg(test)]
 mod model;
+mod overload;
 mod process;
 mod starvation;
 mod sync;
@@ -18,7 +19,7 @@ use mcr_api::control::{Confinement, EventKind, Mechanism, WorkerState, WorkerSta
 use mcr_api::log::Levels;
 use mcr_api::worker::WorkerCommand;
 use mcr_core::ids::WorkerId;
-use mcr_core::ledger::{Header, header};
+use mcr_core::ledger::{CoreCounter, Header, RingCounter, core, header};
 use mcr_sys::ledger::LedgerReader;
 use mcr_sys::sandbox::User;
 use tokio::sync::mpsc;
@@ -29,9 +30,11 @@ use crate::holdings::{Change, Holdings};
 use crate::limits;
 use crate::news::{self, News};
 use crate::settings::Settings;
+use crate::stats::reading;
 use crate::traces::{Source, Traces};
 use drift::Why;
 use levels::LogLevels;
+use overload::Load;
 use process::{Launcher, Process};
 use worker::{Found, Link, Live, Worker};
 
@@ -190,7 +193,8 @@ impl Workers {
 
     /// Compares every ledger with what is desired, and heals.
     pub(crate) fn tick(&mut self, holdings: &mut Holdings) {
-        let late = self.last_tick.elapsed() > limits::LATE_TICK;
+        let since_last = self.last_tick.elapsed();
+        let late = since_last > limits::LATE_TICK;
         self.last_tick = Instant::now();
         // Where we were not running ourselves, no worker can be blamed.
         if !late && !self.stopping {
@@ -198,6 +202,9 @@ impl Workers {
                 if let Some(live) = &mut worker.live {
                     let found = live.tick(worker.id, self.desired_before, holdings);
                     tell_found(worker.id, found, holdings, &self.news);
+                    let load = load(&live.process.ledger, holdings);
+                    let change = live.overload.look(load, since_last);
+                    tell_load(worker.id, worker.core, change, &self.news);
                     live.tell_log_levels(&self.log_levels, holdings);
                 }
             }
@@ -341,6 +348,8 @@ impl Workers {
             in_sync: worker.live.as_ref().is_some_and(|live| live.is_in_sync(worker.id, holdings)),
             rules: process.map_or(0, |process| process.ledger.load(header(Header::Routes))),
             heartbeat_age_ms: age.map(|age| age.as_millis() as u64),
+            overloaded: worker.live.as_ref().is_some_and(|live| live.overload.lasts()),
+            longest_turn_us: process.map_or(0, Process::longest_turn_us),
             restarts: worker.restarts,
             backoff_left_ms: worker.backoff_left().map(|left| left.as_millis() as u64),
             commands_lost: worker.trouble().commands_lost,
@@ -406,6 +415,35 @@ fn tell_found(id: WorkerId, found: Found, holdings: &Holdings, news: &News) {
                 Why::TookNoCommands | Why::NotRepaired => EventKind::WorkerReplaced,
             };
             (kind, format!("worker {id} is replaced, because {why}"))
+        }
+    };
+    news.tell(kind, news::worker(id), message);
+}
+
+/// A worker's load by its ledger.
+fn load(ledger: &LedgerReader, holdings: &Holdings) -> Load {
+    let rings = holdings.ingresses.rings().filter_map(|ring| reading::ring(ledger, ring));
+    Load {
+        busy_ns: ledger.load(core(CoreCounter::BusyNs)),
+        kernel_drops: rings.map(|tally| tally.of(RingCounter::KernelDrops)).sum(),
+    }
+}
+
+fn tell_load(id: WorkerId, core: usize, change: Option<overload::Change>, news: &News) {
+    let (kind, message) = match change {
+        None => return,
+        Some(overload::Change::Begins(dropped)) => {
+            let message = format!(
+                "worker {id} on core {core} is overloaded: it never rests, and its rings dropped \
+                 {dropped} frames in a second; give the relay more cores (--cores) or fewer outputs"
+            );
+            warn!(worker = id.0, "{message}");
+            (EventKind::WorkerOverloaded, message)
+        }
+        Some(overload::Change::Ends(dropped)) => {
+            let message = format!("worker {id} keeps up again; its rings had dropped {dropped}");
+            info!(worker = id.0, "{message}");
+            (EventKind::WorkerRelieved, message)
         }
     };
     news.tell(kind, news::worker(id), message);

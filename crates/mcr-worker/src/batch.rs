@@ -22,6 +22,8 @@ pub(crate) struct Run {
     pub(crate) count: u32,
     /// The frame of its last datagram, counted as in [`mcr_sys::ring::RxRing::frame`].
     pub(crate) last_frame: u32,
+    /// The rule's run before it in the batch.
+    before: Option<u32>,
     /// Where its payloads begin in the batch's list; set by [`Batch::arrange`].
     first: u32,
     /// A shorter datagram was the last.
@@ -29,7 +31,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn opened_by(taken: &Matched) -> Self {
+    fn opened_by(taken: &Matched, before: Option<u32>) -> Self {
         let bytes = taken.payload.len() as u32;
         Self {
             rule: taken.rule,
@@ -37,6 +39,7 @@ impl Run {
             bytes,
             count: 1,
             last_frame: taken.frame,
+            before,
             first: 0,
             // A datagram without payload cannot be a segment.
             ended: bytes == 0,
@@ -87,6 +90,8 @@ pub(crate) struct Batch {
     taken: Vec<Taken>,
     runs: Vec<Run>,
     copies: usize,
+    /// Copies that it may make, but for those of its first frame.
+    copies_at_once: usize,
     /// By rule slot, the rule's newest run. An entry holds only if that run is of that rule, so
     /// nothing has to be cleared between batches.
     newest: Vec<u32>,
@@ -98,32 +103,38 @@ impl Batch {
             taken: Vec::with_capacity(limits::DATAGRAMS_AT_ONCE),
             runs: Vec::with_capacity(limits::DATAGRAMS_AT_ONCE),
             copies: 0,
+            copies_at_once: 0,
             newest: vec![0; mcr_core::limits::RULES],
         }
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Empties it for a batch of so many copies.
+    pub(crate) fn begin(&mut self, copies_at_once: usize) {
         self.taken.clear();
         self.runs.clear();
         self.copies = 0;
+        self.copies_at_once = copies_at_once;
     }
 
     /// Whether so many more datagrams of a rule with that fan-out fit. An empty batch has room for
     /// any frame.
     pub(crate) fn has_room_for(&self, datagrams: usize, fan_out: usize) -> bool {
-        self.taken.len() + datagrams <= limits::DATAGRAMS_AT_ONCE
-            && self.copies + datagrams * fan_out <= limits::COPIES_AT_ONCE
+        self.taken.is_empty()
+            || (self.taken.len() + datagrams <= limits::DATAGRAMS_AT_ONCE
+                && self.copies + datagrams * fan_out <= self.copies_at_once)
     }
 
     /// Takes a datagram of a rule with that many outputs.
     pub(crate) fn push(&mut self, matched: Matched, fan_out: usize) {
         let (rule, bytes) = (matched.rule, matched.payload.len() as u32);
         let newest = &mut self.newest[rule.0 as usize];
-        match self.runs.get_mut(*newest as usize) {
-            Some(run) if run.rule == rule && run.takes(bytes) => run.take(bytes, matched.frame),
-            _ => {
+        let newest_run = self.runs.get_mut(*newest as usize).filter(|run| run.rule == rule);
+        match newest_run {
+            Some(run) if run.takes(bytes) => run.take(bytes, matched.frame),
+            other => {
+                let before = other.map(|_| *newest);
                 *newest = self.runs.len() as u32;
-                self.runs.push(Run::opened_by(&matched));
+                self.runs.push(Run::opened_by(&matched, before));
             }
         }
         self.taken.push(Taken { run: *newest, payload: matched.payload });
@@ -146,6 +157,15 @@ impl Batch {
         for run in &mut self.runs {
             run.first -= run.count;
         }
+    }
+
+    /// Whether a path may take this run that refuses an earlier one of its rule, from `first` on.
+    /// A refused run is sent again after all sends of its chunk, so this one has to wait.
+    pub(crate) fn may_overtake(&self, run: &Run, first: usize) -> bool {
+        let before = run.before.map(|before| before as usize).filter(|before| *before >= first);
+        before.map(|before| &self.runs[before]).is_some_and(|before| {
+            before.count > 1 && (run.count == 1 || run.segment_bytes < before.segment_bytes)
+        })
     }
 
     pub(crate) fn runs(&self) -> &[Run] {

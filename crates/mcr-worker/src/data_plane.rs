@@ -3,9 +3,10 @@
 use mcr_api::log::{Area, Level};
 use mcr_core::circle;
 use mcr_core::forward::forward;
-use mcr_core::ledger::{self, CoreCounter};
+use mcr_core::ledger::{self, CoreCounter, Header};
 use mcr_core::verdict::{DropReason, Verdict};
 use mcr_sys::gather::GatherBuffer;
+use mcr_sys::process::monotonic_ns;
 
 use crate::batch::{Batch, Matched};
 use crate::circles::{Circles, Scene};
@@ -31,6 +32,24 @@ pub(crate) struct DataPlane {
     batch: Batch,
     gather: GatherBuffer,
     transmitter: Transmitter,
+    /// The batch that has not been sent whole.
+    pending: Option<Pending>,
+    /// The ring that comes next.
+    next_ring: usize,
+}
+
+/// What a batch holds until its end.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    ring: usize,
+    frames: usize,
+}
+
+/// The time of a turn, on the monotonic clock in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) now: u64,
+    pub(crate) until: u64,
 }
 
 /// What the frames of a batch, apart from the datagrams that matched, came to.
@@ -56,16 +75,39 @@ impl DataPlane {
             batch: Batch::new(),
             gather: GatherBuffer::with_room_for(limits::DATAGRAMS_AT_ONCE),
             transmitter: Transmitter::new(),
+            pending: None,
+            next_ring: 0,
         }
     }
 
-    /// Carries one batch from each ring to the outputs; says whether there was any frame. `now` is
-    /// the monotonic clock's, in nanoseconds.
-    pub(crate) fn turn(&mut self, now: u64, mechanism: &mut impl Mechanism, log: &Log) -> bool {
-        self.circles.turn(now, &self.counters);
+    /// Whether a batch has not been sent whole. What it needs, routes and sockets, must stay.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Carries a batch from each ring to the outputs, as far as the time lasts; says whether there
+    /// was anything to do. After the rest of an earlier batch it returns at once, so that commands
+    /// get their turn between any two batches.
+    pub(crate) fn turn(&mut self, turn: Turn, mechanism: &mut impl Mechanism, log: &Log) -> bool {
+        self.circles.turn(turn.now, &self.counters);
+        if let Some(pending) = self.pending.take() {
+            self.carry_on(pending, turn, mechanism);
+            return true;
+        }
         let mut any = false;
-        for index in 0..self.ingresses.len() {
-            any |= self.carry_batch(index, now, mechanism, log);
+        for _ in 0..self.ingresses.len() {
+            let ring = self.next_ring % self.ingresses.len();
+            self.next_ring = ring + 1;
+            let Some(frames) = self.take_batch(ring, turn, log) else {
+                continue;
+            };
+            any = true;
+            self.carry_on(Pending { ring, frames }, turn, mechanism);
+            let now = monotonic_ns();
+            self.counters.header(Header::Heartbeat, now);
+            if self.is_sending() || now >= turn.until {
+                break;
+            }
         }
         any
     }
@@ -75,42 +117,44 @@ impl DataPlane {
         self.ingresses.iter().any(Ingress::is_closing)
     }
 
-    fn carry_batch(
-        &mut self,
-        index: usize,
-        now: u64,
-        mechanism: &mut impl Mechanism,
-        log: &Log,
-    ) -> bool {
-        let reading = self.read_batch(index, now, log);
+    /// Reads and counts a batch; says how many frames it holds, if any.
+    fn take_batch(&mut self, ring: usize, turn: Turn, log: &Log) -> Option<usize> {
+        let reading = self.read_batch(ring, turn, log);
         if reading.frames == 0 {
-            return false;
+            return None;
         }
-        let ingress = &mut self.ingresses[index];
+        let ingress = &mut self.ingresses[ring];
         let in_use = if reading.full { ingress.ring.backlog() } else { reading.frames };
         ingress.count_batch(reading.frames, in_use, &self.counters);
         if reading.drops[DropReason::Coalesced.index()] != 0 {
             tell_coalesced(ingress, log);
         }
         self.count_reading(&reading);
-        if self.batch.len() != 0 {
-            self.note_sources(index, now, log);
-            self.transmit(index, mechanism);
-        }
-        let ring = &mut self.ingresses[index].ring;
-        ring.release(reading.frames);
-        self.counters.core(CoreCounter::SystemCalls, ring.take_system_calls());
-        true
+        self.note_sources(ring, turn.now, log);
+        self.transmitter.begin();
+        Some(reading.frames)
     }
 
-    fn read_batch(&mut self, index: usize, now: u64, log: &Log) -> Reading {
-        let Self { ingresses, routes, counters, tracer, circles, batch, .. } = self;
+    /// Sends on, and hands the slots back when all is sent.
+    fn carry_on(&mut self, batch: Pending, turn: Turn, mechanism: &mut impl Mechanism) {
+        let is_sent = self.batch.len() == 0 || self.transmit(batch.ring, turn.until, mechanism);
+        if !is_sent {
+            self.pending = Some(batch);
+            return;
+        }
+        let ring = &mut self.ingresses[batch.ring].ring;
+        ring.release(batch.frames);
+        self.counters.core(CoreCounter::SystemCalls, ring.take_system_calls());
+    }
+
+    fn read_batch(&mut self, index: usize, turn: Turn, log: &Log) -> Reading {
+        let Self { ingresses, routes, counters, tracer, circles, batch, transmitter, .. } = self;
         let (routes, counters) = (&*routes, &*counters);
-        let scene = Scene { now, routes, counters, log };
+        let scene = Scene { now: turn.now, routes, counters, log };
         let ingress = &mut ingresses[index];
         let (origin, frames_at_once) = (ingress.origin, ingress.frames_at_once());
         let mut reading = Reading::default();
-        batch.clear();
+        batch.begin(transmitter.pace.copies_within(limits::BATCH));
         tracer.begin_batch();
         let is_tracing = tracer.is_on();
         while let Some(frame) = ingress.frame(reading.frames) {
@@ -159,7 +203,8 @@ impl DataPlane {
             reading.frames += 1;
             reading.datagrams += datagrams as u64;
             reading.bytes += u64::from(frame.original_len);
-            if reading.frames == frames_at_once {
+            let looks = reading.frames.is_multiple_of(limits::FRAMES_BETWEEN_LOOKS);
+            if reading.frames == frames_at_once || (looks && monotonic_ns() >= turn.until) {
                 reading.full = true;
                 break;
             }
@@ -189,10 +234,12 @@ impl DataPlane {
         }
     }
 
-    fn transmit(&mut self, index: usize, mechanism: &mut impl Mechanism) {
+    /// Sends on; says whether all of the batch is sent.
+    fn transmit(&mut self, index: usize, until: u64, mechanism: &mut impl Mechanism) -> bool {
         let ring = &self.ingresses[index].ring;
         let mut gather = self.gather.gather(ring, self.batch.len());
         if self.tracer.is_marked() {
+            self.tracer.begin_placing();
             self.batch.arrange(|place, payload| {
                 gather.place(place, payload);
                 self.tracer.placed(place);
@@ -204,10 +251,11 @@ impl DataPlane {
             batch: &self.batch,
             gather: &gather,
             routes: &self.routes,
+            egresses: &self.egresses,
             counters: &self.counters,
             tracer: &self.tracer,
         };
-        self.transmitter.transmit(&sources, &mut self.egresses, mechanism);
+        self.transmitter.transmit(&sources, mechanism, until)
     }
 
     fn count_reading(&self, reading: &Reading) {

@@ -1,5 +1,6 @@
 //! The sockets that datagrams leave by, and what the kernel's refusals mean.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
@@ -8,6 +9,8 @@ use mcr_core::ids::EgressId;
 use mcr_core::table::OwnSocket;
 use mcr_core::verdict::EgressError;
 use mcr_sys::send::Errno;
+
+use crate::limits;
 
 /// One egress socket.
 #[derive(Debug)]
@@ -18,8 +21,6 @@ pub(crate) struct Egress {
     pub(crate) own: OwnSocket,
     /// The longest UDP payload that fits one packet of the interface.
     longest_payload: u32,
-    /// Whether the kernel still takes runs in one piece.
-    segments: bool,
 }
 
 impl Egress {
@@ -31,17 +32,12 @@ impl Egress {
             IpAddr::V6(_) => 40 + 8,
         };
         let longest_payload = mtu.saturating_sub(headers);
-        Self { id, socket, own, longest_payload, segments: true }
+        Self { id, socket, own, longest_payload }
     }
 
-    /// Whether a run with such segments may go out in one piece.
+    /// Whether the interface takes such segments.
     pub(crate) fn takes_run(&self, segment_bytes: u32) -> bool {
-        self.segments && segment_bytes <= self.longest_payload
-    }
-
-    /// From now on every datagram goes out singly.
-    pub(crate) fn refuse_runs(&mut self) {
-        self.segments = false;
+        segment_bytes <= self.longest_payload
     }
 }
 
@@ -89,10 +85,6 @@ impl EgressTable {
         self.sockets.get(index)?.as_ref().filter(|egress| egress.id == id)
     }
 
-    pub(crate) fn at_mut(&mut self, index: usize) -> Option<&mut Egress> {
-        self.sockets.get_mut(index)?.as_mut()
-    }
-
     fn free_index(&mut self) -> usize {
         self.sockets.iter().position(Option::is_none).unwrap_or_else(|| {
             self.sockets.push(None);
@@ -115,8 +107,60 @@ pub(crate) fn egress_error(errno: Errno) -> EgressError {
     }
 }
 
-/// Whether the kernel may have refused the run for being a run: no checksum offload (`EIO`), a
-/// segment longer than the path takes (`EINVAL`; `EMSGSIZE` from Linux 6.14).
+/// The runs that one output's path has refused lately. Of the output and not of its egress: a
+/// smaller path MTU or an xfrm policy concerns one destination, and another one's runs go on.
+#[derive(Debug, Default)]
+pub(crate) struct RefusedRuns {
+    /// Segments of so many bytes and more go out singly.
+    from_bytes: Cell<u32>,
+    until_ns: Cell<u64>,
+}
+
+impl RefusedRuns {
+    /// Whether to try a run of such segments.
+    pub(crate) fn are_none_of(&self, segment_bytes: u32, now_ns: u64) -> bool {
+        segment_bytes < self.from_bytes.get() || now_ns >= self.until_ns.get()
+    }
+
+    /// The kernel refused a run of such segments with that error.
+    pub(crate) fn note(&self, errno: Errno, segment_bytes: u32, now_ns: u64) {
+        // Without checksum offload, or under a policy, the length does not matter.
+        let refused = if errno.0 == libc::EIO { 0 } else { segment_bytes };
+        let before = self.from_bytes.get();
+        let is_over = now_ns >= self.until_ns.get();
+        self.from_bytes.set(if is_over { refused } else { before.min(refused) });
+        self.until_ns.set(now_ns + limits::REFUSED_RUNS_FOR.as_nanos() as u64);
+    }
+}
+
+/// Whether the kernel may have refused the run for being a run: no checksum offload, or an xfrm
+/// policy (`EIO`); a segment longer than the path takes (`EINVAL`; `EMSGSIZE` from Linux 6.14).
 pub(crate) fn may_refuse_the_run(errno: Errno) -> bool {
     matches!(errno.0, libc::EIO | libc::EINVAL | libc::EMSGSIZE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_runs_are_tried_again_after_a_while_and_shorter_ones_at_once() {
+        let (refused, lasts) = (RefusedRuns::default(), limits::REFUSED_RUNS_FOR.as_nanos() as u64);
+        assert!(refused.are_none_of(1_400, 7));
+        refused.note(Errno(libc::EMSGSIZE), 1_300, 10);
+        for (bytes, now, tried) in [
+            (1_300, 10, false),
+            (1_400, 9 + lasts, false),
+            (1_299, 10, true),
+            (1_400, 10 + lasts, true),
+        ] {
+            assert_eq!(refused.are_none_of(bytes, now), tried, "{bytes} at {now}");
+        }
+        refused.note(Errno(libc::EINVAL), 1_400, 20);
+        assert!(!refused.are_none_of(1_300, 20), "the shorter refusal holds");
+        refused.note(Errno(libc::EIO), 500, 30);
+        assert!(!refused.are_none_of(1, 30), "no run at all is taken");
+        refused.note(Errno(libc::EMSGSIZE), 1_400, 30 + lasts);
+        assert!(refused.are_none_of(1_300, 30 + lasts));
+    }
 }

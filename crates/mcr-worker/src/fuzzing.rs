@@ -23,7 +23,7 @@ use mcr_sys::send::{Errno, Outcome, SendRequest};
 use crate::circles::Circles;
 use crate::commands::{Commands, Next};
 use crate::counters::Counters;
-use crate::data_plane::DataPlane;
+use crate::data_plane::{DataPlane, Turn};
 use crate::ingress::{Ingress, Opened};
 use crate::log::Log;
 use crate::mechanism::Mechanism;
@@ -134,7 +134,8 @@ impl Worker {
     /// is success, another one an error of that number.
     pub fn turn(&mut self, outcomes: &[u8]) -> bool {
         self.mechanism.outcomes = outcomes.to_vec();
-        self.plane.turn(1, &mut self.mechanism, &self.log)
+        let turn = Turn { now: 1, until: u64::MAX };
+        self.plane.turn(turn, &mut self.mechanism, &self.log)
     }
 
     /// Carries out a command, with a socket where it opens an egress.

@@ -10,11 +10,44 @@ pub(crate) const DATAGRAMS_AT_ONCE: usize = 32 * DATAGRAMS_IN_A_RUN as usize;
 /// The part of a ring that one batch may hold: the rest takes what comes in while it is sent.
 pub(crate) const RING_PART: usize = 2;
 
-/// Copies that one batch may make: the longest super-frame at the widest fan-out. Sent singly, at a
-/// million a second, they hold the loop for some 130 ms, a small part of the second after which a
-/// worker is taken to be stuck.
-pub(crate) const COPIES_AT_ONCE: usize =
-    mcr_core::limits::DATAGRAMS_IN_A_FRAME * mcr_core::limits::OUTPUTS_PER_RULE;
+/// How long one turn of the loop carries frames before it looks up: with a chunk of sends and the
+/// commands after it, a turn stays within two milliseconds.
+pub(crate) const TURN: Duration = Duration::from_micros(1_500);
+
+/// A turn longer than this is counted: half of the four milliseconds of a million datagrams a
+/// second that a ring holds.
+pub(crate) const LONG_TURN: Duration = Duration::from_millis(4 / 2);
+
+/// How long a batch's sends may take, at the price that copies had lately: longer than a turn, so
+/// that interleaved flows have long runs; short enough for commands, which wait for its end.
+pub(crate) const BATCH: Duration = Duration::from_millis(10);
+
+/// How long the sends may take that go to the kernel in one call: a sixth of a turn.
+pub(crate) const CHUNK: Duration = Duration::from_micros(1_500 / 6);
+
+/// Copies that a chunk has at least, however dear they were: below, the call costs as much.
+pub(crate) const LEAST_COPIES_IN_A_CHUNK: usize = 16;
+
+/// Sends of a chunk: as many as [`mcr_sys`] hands to the kernel in one call.
+pub(crate) const SENDS_IN_A_CHUNK: usize = 512;
+
+/// Payload bytes of a chunk: sixteen of the longest runs or datagrams, some hundred microseconds.
+pub(crate) const BYTES_IN_A_CHUNK: usize = 16 * 64 * 1024;
+
+/// The price of a copy before any was sent: a million a second.
+pub(crate) const FIRST_PRICE_NS: u64 = 1_000;
+
+/// The highest price of a copy that is believed: the longest datagram in its fragments. Beyond it
+/// the worker was kept from its core.
+pub(crate) const HIGHEST_PRICE_NS: u64 = 64 * 1_000;
+
+/// Frames read between two looks at the clock: some ten microseconds, or half a millisecond where
+/// each is a super-frame that is fetched by a call.
+pub(crate) const FRAMES_BETWEEN_LOOKS: usize = 32;
+
+/// For so long an output gets single datagrams after its path refused a run. A try costs one send,
+/// and the kernel forgets a path MTU after ten minutes (`net.ipv6.route.mtu_expires`).
+pub(crate) const REFUSED_RUNS_FOR: Duration = Duration::from_secs(10);
 
 /// Datagrams in one GSO run: `UDP_MAX_SEGMENTS` of Linux before 6.10 (`linux/udp.h`).
 pub(crate) const DATAGRAMS_IN_A_RUN: u32 = 64;
@@ -70,9 +103,9 @@ pub(crate) const SWEEP_AT_ONCE: usize = 4_096;
 /// Descriptors in one command.
 pub(crate) const DESCRIPTORS_IN_A_COMMAND: usize = 1;
 
-/// Turns of the loop, each of a full batch a ring, that a stopping worker takes to finish what is
-/// in its rings, of which two empty any; then it stops however fast frames come.
-pub(crate) const LAST_TURNS: usize = 32;
+/// How long a stopping worker goes on with what is in its rings, however fast frames come: two full
+/// rings with ten outputs each, at a million copies a second, take half of it.
+pub(crate) const LAST_FRAMES_FOR: Duration = Duration::from_millis(2 * 2 * 4_096 * 10 / 1_000);
 
 /// Egress sockets that a worker may hold: all that there can be at once, and while one set replaces
 /// another, both.

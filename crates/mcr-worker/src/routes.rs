@@ -10,13 +10,14 @@ use mcr_core::verdict::EgressError;
 use mcr_sys::sockaddr::KernelAddress;
 
 use crate::counters::Counters;
-use crate::egress::EgressTable;
+use crate::egress::{EgressTable, RefusedRuns};
 
 /// One output of a held route.
 #[derive(Debug)]
 pub(crate) struct HeldOutput {
     pub(crate) destination: KernelAddress,
     pub(crate) leave: Leave,
+    pub(crate) refused: RefusedRuns,
     /// Where it is counted.
     pub(crate) record: Record,
 }
@@ -127,6 +128,7 @@ impl HeldRoute {
                     None => Leave::Nothing(EgressError::NoSocket),
                 },
             },
+            refused: RefusedRuns::default(),
             record: Record::output(output.slot),
         });
         Self { outputs: outputs.collect(), record: Record::rule(route.slot), route }

@@ -110,9 +110,13 @@ impl Tracer {
         if self.is_marked() {
             self.marks.clear();
             self.by_place.fill(0);
-            self.payloads_placed = 0;
-            self.marks_placed = 0;
         }
+    }
+
+    /// The payloads of the batch are about to be placed, for the first time or once more.
+    pub(crate) fn begin_placing(&mut self) {
+        self.payloads_placed = 0;
+        self.marks_placed = 0;
     }
 
     /// A rule takes a frame, whose payloads are the next of the batch.

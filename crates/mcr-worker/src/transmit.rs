@@ -1,49 +1,62 @@
-//! From runs to sends: every output of a run's rule gets the run in one piece where its egress
-//! takes it so, and datagram by datagram where not.
+//! From runs to sends: every output of a run's rule gets the run in one piece where its path takes
+//! it so, and datagram by datagram where not.
+//!
+//! The sends of a batch go to the kernel chunk by chunk, with a look at the clock between two.
+//! Where a turn's time is over, they go on in the next one.
 
-use mcr_core::ids::EgressId;
-use mcr_core::ledger::{CoreCounter, OutputCounter, RuleCounter};
+use mcr_core::ledger::{CoreCounter, Header, RuleCounter};
 use mcr_core::trace::Step;
 use mcr_core::verdict::EgressError;
 use mcr_sys::gather::Gather;
-use mcr_sys::send::{Outcome, SendRequest};
-
-use std::ops::Range;
-use std::os::fd::AsFd;
+use mcr_sys::process::monotonic_ns;
 
 use crate::batch::{Batch, Run};
 use crate::counters::Counters;
-use crate::egress::{EgressTable, egress_error, may_refuse_the_run};
+use crate::egress::{EgressTable, may_refuse_the_run};
 use crate::limits;
 use crate::mechanism::Mechanism;
-use crate::routes::{HeldOutput, HeldRoute, Leave, Routes};
-use crate::trace::{Copy, Tracer};
-
-/// Some payloads of a run on their way to one output.
-#[derive(Clone, Copy, Debug)]
-struct Sending {
-    run: u32,
-    output: u32,
-    egress: (usize, EgressId),
-    /// The first payload, counted within the run.
-    first: u32,
-    count: u32,
-}
+use crate::pace::Pace;
+use crate::routes::{HeldRoute, Leave, Routes};
+use crate::sending::{Sending, not_sent};
+use crate::trace::Tracer;
 
 /// The sends of one batch. Made once and used again.
 #[derive(Debug)]
 pub(crate) struct Transmitter {
-    sendings: Vec<Sending>,
-    /// Runs that the kernel did not take as such.
+    /// Where in the batch the next send begins.
+    next: Place,
+    /// The sends that are with the kernel.
+    chunk: Vec<Sending>,
+    /// Runs of the last chunk that the kernel did not take as such; they go out singly, before
+    /// anything else, so that each output keeps its order.
     refused: Vec<Sending>,
+    /// The first of them that is not sent whole.
+    next_refused: usize,
+    pub(crate) pace: Pace,
 }
 
-/// What a batch's sends came to.
+/// A payload of a run, for one output of its rule.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    run: usize,
+    output: usize,
+    payload: u32,
+}
+
+/// What still fits a chunk; the last send may be more.
+struct Room {
+    sends: usize,
+    copies: usize,
+    bytes: usize,
+}
+
+/// What sends came to.
 #[derive(Debug, Default)]
-struct Tally {
+pub(crate) struct Tally {
     sends: u64,
-    sent: u64,
-    sent_bytes: u64,
+    pub(crate) sent: u64,
+    pub(crate) sent_bytes: u64,
+    refused: u64,
 }
 
 /// What sends are made from.
@@ -51,114 +64,179 @@ pub(crate) struct Sources<'a> {
     pub(crate) batch: &'a Batch,
     pub(crate) gather: &'a Gather<'a>,
     pub(crate) routes: &'a Routes,
+    pub(crate) egresses: &'a EgressTable,
     pub(crate) counters: &'a Counters,
     pub(crate) tracer: &'a Tracer,
+}
+
+impl<'a> Sources<'a> {
+    pub(crate) fn route(&self, run: &Run) -> &'a HeldRoute {
+        self.routes.at(run.rule).expect("no route changes before a batch's end")
+    }
 }
 
 impl Transmitter {
     pub(crate) fn new() -> Self {
         Self {
-            sendings: Vec::with_capacity(limits::COPIES_AT_ONCE),
-            refused: Vec::with_capacity(limits::COPIES_AT_ONCE),
+            next: Place::default(),
+            chunk: Vec::with_capacity(limits::SENDS_IN_A_CHUNK),
+            refused: Vec::with_capacity(limits::SENDS_IN_A_CHUNK),
+            next_refused: 0,
+            pace: Pace::new(),
         }
     }
 
-    /// Sends a batch to every output of its rules and counts how it went. When this returns the
+    /// A batch begins.
+    pub(crate) fn begin(&mut self) {
+        self.next = Place::default();
+    }
+
+    /// Sends on, chunk by chunk, to every output of the batch's rules until its end or, by the
+    /// monotonic clock, until then; says whether it has come to the end. When this returns the
     /// kernel reads none of the payloads any more.
     pub(crate) fn transmit(
         &mut self,
         sources: &Sources<'_>,
-        egresses: &mut EgressTable,
         mechanism: &mut impl Mechanism,
-    ) {
-        self.sendings.clear();
-        for index in 0..sources.batch.runs().len() {
-            self.plan_run(index, sources, egresses);
-        }
+        until_ns: u64,
+    ) -> bool {
         let mut tally = Tally::default();
-        self.send(sources, egresses, mechanism, &mut tally);
-        if !self.refused.is_empty() {
-            self.send_refused_singly(sources, egresses, mechanism, &mut tally);
+        let mut now = monotonic_ns();
+        while !self.is_done(sources) {
+            self.fill(sources, now);
+            self.send(sources, mechanism, now, &mut tally);
+            let copies = self.chunk.iter().map(|sending| sending.count as usize).sum();
+            let began = std::mem::replace(&mut now, monotonic_ns());
+            self.pace.measure(copies, now - began);
+            sources.counters.header(Header::Heartbeat, now);
+            if now >= until_ns {
+                break;
+            }
         }
         let counters = sources.counters;
         counters.core(CoreCounter::Sends, tally.sends);
         counters.core(CoreCounter::Sent, tally.sent);
         counters.core(CoreCounter::SentBytes, tally.sent_bytes);
+        counters.core(CoreCounter::GsoRefused, tally.refused);
+        self.is_done(sources)
     }
 
-    fn plan_run(&mut self, index: usize, sources: &Sources<'_>, egresses: &EgressTable) {
-        let run = &sources.batch.runs()[index];
-        let route = sources.routes.at(run.rule).expect("the table names only slots that are held");
-        let counters = sources.counters;
-        counters.add(route.record.of_rule(RuleCounter::Packets), u64::from(run.count));
-        counters.add(route.record.of_rule(RuleCounter::Bytes), u64::from(run.bytes));
-        for (place, output) in route.outputs.iter().enumerate() {
-            let (index_of_egress, id) = match output.leave {
-                Leave::Socket { index, id } => (index, id),
-                Leave::Nothing(error) => {
-                    not_sent(sources, run, place, error);
-                    continue;
-                }
-            };
-            let Some(egress) = egresses.at(index_of_egress, id) else {
-                not_sent(sources, run, place, EgressError::NoSocket);
-                continue;
-            };
-            let sending = Sending {
-                run: index as u32,
-                output: place as u32,
-                egress: (index_of_egress, id),
-                first: 0,
-                count: run.count,
-            };
+    fn is_done(&self, sources: &Sources<'_>) -> bool {
+        self.refused.is_empty() && self.next.run == sources.batch.runs().len()
+    }
+
+    /// Makes the next chunk.
+    fn fill(&mut self, sources: &Sources<'_>, now: u64) {
+        self.chunk.clear();
+        let mut room = Room {
+            sends: limits::SENDS_IN_A_CHUNK,
+            copies: self.pace.copies_within(limits::CHUNK).max(limits::LEAST_COPIES_IN_A_CHUNK),
+            bytes: limits::BYTES_IN_A_CHUNK,
+        };
+        if self.refused.is_empty() {
+            self.fill_from_runs(sources, &mut room, now);
+        } else {
+            self.fill_from_refused(sources, &mut room);
+        }
+    }
+
+    fn fill_from_refused(&mut self, sources: &Sources<'_>, room: &mut Room) {
+        while let Some(refused) = self.refused.get_mut(self.next_refused) {
+            if !room.is_left() {
+                return;
+            }
+            match refused.take_one() {
+                Some(single) => self.chunk.push(room.take(single, sources)),
+                None => self.next_refused += 1,
+            }
+        }
+        self.refused.clear();
+        self.next_refused = 0;
+    }
+
+    fn fill_from_runs(&mut self, sources: &Sources<'_>, room: &mut Room, now: u64) {
+        let first = self.next.run;
+        while let Some(run) = sources.batch.runs().get(self.next.run) {
+            let begins = self.next.output == 0 && self.next.payload == 0;
+            if !room.is_left() || (begins && sources.batch.may_overtake(run, first)) {
+                return;
+            }
+            let route = sources.route(run);
+            if begins {
+                let (counters, bytes) = (sources.counters, u64::from(run.bytes));
+                counters.add(route.record.of_rule(RuleCounter::Packets), u64::from(run.count));
+                counters.add(route.record.of_rule(RuleCounter::Bytes), bytes);
+            }
+            if self.next.output == route.outputs.len() {
+                self.next = Place { run: self.next.run + 1, ..Place::default() };
+            } else if let Some(sending) = self.take(run, sources, now) {
+                self.chunk.push(room.take(sending, sources));
+            }
+        }
+    }
+
+    /// What is next to be sent of a run: all of it to an output, or one payload; nothing where the
+    /// output has no way out.
+    fn take(&mut self, run: &Run, sources: &Sources<'_>, now: u64) -> Option<Sending> {
+        let Place { run: index, output: place, payload } = self.next;
+        let output = &sources.route(run).outputs[place];
+        let next_output = Place { output: place + 1, payload: 0, ..self.next };
+        self.next = next_output;
+        let (egress_index, id) = match output.leave {
+            Leave::Socket { index, id } => (index, id),
+            Leave::Nothing(error) => {
+                not_sent(sources, run, place, error);
+                return None;
+            }
+        };
+        let Some(egress) = sources.egresses.at(egress_index, id) else {
+            not_sent(sources, run, place, EgressError::NoSocket);
+            return None;
+        };
+        let whole = Sending {
+            run: index as u32,
+            output: place as u32,
+            egress: (egress_index, id),
+            first: 0,
+            count: run.count,
+        };
+        if payload == 0 {
             if sources.tracer.is_marked() {
-                sending.trace(Step::Handed { output: sending.output }, sources, egresses);
+                whole.trace(Step::Handed { output: whole.output }, sources);
             }
-            if egress.takes_run(run.segment_bytes) {
-                self.sendings.push(sending);
-            } else {
-                self.sendings.extend(sending.singly());
+            let segment = run.segment_bytes;
+            if egress.takes_run(segment) && output.refused.are_none_of(segment, now) {
+                return Some(whole);
             }
         }
-    }
-
-    fn send_refused_singly(
-        &mut self,
-        sources: &Sources<'_>,
-        egresses: &mut EgressTable,
-        mechanism: &mut impl Mechanism,
-        tally: &mut Tally,
-    ) {
-        sources.counters.core(CoreCounter::GsoRefused, self.refused.len() as u64);
-        self.sendings.clear();
-        for refused in self.refused.drain(..) {
-            if let Some(egress) = egresses.at_mut(refused.egress.0) {
-                egress.refuse_runs();
-            }
-            self.sendings.extend(refused.singly());
+        if payload + 1 < run.count {
+            self.next = Place { output: place, payload: payload + 1, ..next_output };
         }
-        self.send(sources, egresses, mechanism, tally);
+        Some(Sending { first: payload, count: 1, ..whole })
     }
 
     fn send(
         &mut self,
         sources: &Sources<'_>,
-        egresses: &EgressTable,
         mechanism: &mut impl Mechanism,
+        now: u64,
         tally: &mut Tally,
     ) {
-        let Self { sendings, refused } = self;
-        let requests = sendings.iter().map(|sending| sending.request(sources, egresses));
+        let Self { chunk, refused, .. } = self;
+        let requests = chunk.iter().map(|sending| sending.request(sources));
         mechanism.send_all(sources.gather, requests, |place, outcome| {
-            let sending = sendings[place];
+            let sending = chunk[place];
             tally.sends += 1;
             match outcome {
                 Err(errno) if sending.count > 1 && may_refuse_the_run(errno) => {
+                    tally.refused += 1;
+                    let output = sending.output(sources);
+                    output.refused.note(errno, sending.run(sources).segment_bytes, now);
                     refused.push(sending);
                 }
                 outcome => {
                     if sources.tracer.is_marked() {
-                        sending.trace_outcome(outcome, sources, egresses);
+                        sending.trace_outcome(outcome, sources);
                     }
                     sending.count_outcome(outcome, sources, tally);
                 }
@@ -167,101 +245,16 @@ impl Transmitter {
     }
 }
 
-impl Sending {
-    /// The same payloads, each by itself.
-    fn singly(self) -> impl Iterator<Item = Self> {
-        (self.first..self.first + self.count).map(move |first| Self { first, count: 1, ..self })
+impl Room {
+    fn is_left(&self) -> bool {
+        self.sends > 0 && self.copies > 0 && self.bytes > 0
     }
 
-    fn output<'a>(&self, sources: &Sources<'a>) -> &'a HeldOutput {
-        let run = &sources.batch.runs()[self.run as usize];
-        let route = sources.routes.at(run.rule).expect("the table names only slots that are held");
-        &route.outputs[self.output as usize]
+    fn take(&mut self, sending: Sending, sources: &Sources<'_>) -> Sending {
+        let bytes = sending.run(sources).segment_bytes as usize * sending.count as usize;
+        self.sends -= 1;
+        self.copies = self.copies.saturating_sub(sending.count as usize);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        sending
     }
-
-    fn request<'a>(&self, sources: &Sources<'a>, egresses: &'a EgressTable) -> SendRequest<'a> {
-        let run = &sources.batch.runs()[self.run as usize];
-        let first = run.payloads().start + self.first as usize;
-        let (place, id) = self.egress;
-        let egress = egresses.at(place, id);
-        SendRequest {
-            socket: egress.expect("no socket is closed during a batch").socket.as_fd(),
-            place: place as u32,
-            destination: &self.output(sources).destination,
-            payloads: first..first + self.count as usize,
-            segment_bytes: (self.count > 1).then_some(run.segment_bytes as u16),
-        }
-    }
-
-    /// Traces a step of the payloads that are traced.
-    #[cold]
-    fn trace(&self, step: Step, sources: &Sources<'_>, egresses: &EgressTable) {
-        let run = &sources.batch.runs()[self.run as usize];
-        let first = run.payloads().start + self.first as usize;
-        let egress = egresses.at(self.egress.0, self.egress.1);
-        trace(sources, run, first..first + self.count as usize, |route| Copy {
-            step,
-            source: egress.map(|egress| egress.own.address),
-            destination: route.destination(self.output),
-        });
-    }
-
-    #[cold]
-    fn trace_outcome(&self, outcome: Outcome, sources: &Sources<'_>, egresses: &EgressTable) {
-        let output = self.output;
-        let step = match outcome {
-            Ok(_) => Step::Sent { output },
-            Err(errno) => {
-                let (error, errno) = (egress_error(errno), errno.0 as u16);
-                Step::Failed { output, error, errno }
-            }
-        };
-        self.trace(step, sources, egresses);
-    }
-
-    fn count_outcome(&self, outcome: Outcome, sources: &Sources<'_>, tally: &mut Tally) {
-        let (output, count) = (self.output(sources), u64::from(self.count));
-        match outcome {
-            Ok(bytes) => {
-                tally.sent += count;
-                tally.sent_bytes += bytes as u64;
-                let counters = sources.counters;
-                counters.add(output.record.of_output(OutputCounter::Sent), count);
-                counters.add(output.record.of_output(OutputCounter::SentBytes), bytes as u64);
-            }
-            Err(errno) => count_error(sources.counters, output, egress_error(errno), self.count),
-        }
-    }
-}
-
-/// A run cannot even be tried to be sent to the output at a place of its rule.
-fn not_sent(sources: &Sources<'_>, run: &Run, output: usize, error: EgressError) {
-    let route = sources.routes.at(run.rule).expect("the table names only slots that are held");
-    count_error(sources.counters, &route.outputs[output], error, run.count);
-    if sources.tracer.is_marked() {
-        let output = output as u32;
-        trace(sources, run, run.payloads(), |route| Copy {
-            step: Step::Failed { output, error, errno: 0 },
-            source: None,
-            destination: route.destination(output),
-        });
-    }
-}
-
-/// Traces what happens to a run's copies of the payloads at these places.
-#[cold]
-fn trace(
-    sources: &Sources<'_>,
-    run: &Run,
-    places: Range<usize>,
-    copy: impl FnOnce(&HeldRoute) -> Copy,
-) {
-    if let Some(route) = sources.routes.at(run.rule) {
-        sources.tracer.copies(places, &copy(route), sources.counters);
-    }
-}
-
-fn count_error(counters: &Counters, output: &HeldOutput, error: EgressError, count: u32) {
-    counters.egress_error(error, u64::from(count));
-    counters.add(output.record.of_error(error), u64::from(count));
 }

@@ -1,4 +1,4 @@
-//! The worker's loop: frames, then commands, then the clock; waiting only when nothing came.
+//! The worker's loop: the clock, then commands, then frames; waiting only when nothing came.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use mcr_core::ledger::{CoreCounter, Header};
 use mcr_sys::process::monotonic_ns;
 
 use crate::commands::{Commands, Next, close_read_out};
-use crate::data_plane::DataPlane;
+use crate::data_plane::{DataPlane, Turn};
 use crate::flow::Finding;
 use crate::in_vain::InVain;
 use crate::limits;
@@ -54,6 +54,10 @@ struct Clock {
     /// Up to when that has been counted.
     busy_counted: u64,
     in_vain: InVain,
+    /// When the present turn began: all that the loop does between two looks at the clock, two
+    /// waits or two rests.
+    turn_began: u64,
+    longest_turn: u64,
 }
 
 impl Clock {
@@ -65,6 +69,8 @@ impl Clock {
             busy_since: now,
             busy_counted: now,
             in_vain: InVain::default(),
+            turn_began: now,
+            longest_turn: 0,
         }
     }
 
@@ -79,11 +85,13 @@ impl Clock {
         let made_up = (now - since) * (1 + limits::REALTIME_RUNS_TO_REST);
         self.busy_since = now.min(self.busy_since + made_up);
         self.busy_counted = now;
+        self.turn_began = now;
     }
 
     fn rested(&mut self, now: u64) {
         self.busy_since = now;
         self.busy_counted = now;
+        self.turn_began = now;
     }
 }
 
@@ -95,6 +103,7 @@ impl<M: Mechanism> Worker<M> {
         let mut clock = Clock::starting_at(now);
         loop {
             let now = monotonic_ns();
+            self.end_turn(&mut clock, now);
             self.plane.counters.header(Header::Heartbeat, now);
             if now >= clock.tick_at {
                 clock.tick_at = now + nanoseconds(limits::TICK);
@@ -102,12 +111,9 @@ impl<M: Mechanism> Worker<M> {
                 self.plane.counters.core(CoreCounter::BusyNs, clock.take_busy(now));
                 self.tick(&mut clock);
             }
-            let mut idle = !self.plane.turn(now, &mut self.mechanism, &self.log);
-            if self.plane.is_closing_ring() {
-                close_read_out(&mut self.plane, &mut self.mechanism, now);
-                idle = false;
-            }
-            if now >= clock.commands_at {
+            let mut idle = true;
+            // No command between the copies of a datagram: it could take their route away.
+            if now >= clock.commands_at && !self.plane.is_sending() {
                 clock.commands_at = now + nanoseconds(limits::COMMAND_LOOK);
                 match self.commands.turn(&mut self.plane, &mut self.mechanism, &self.log) {
                     Next::Idle => {}
@@ -121,6 +127,13 @@ impl<M: Mechanism> Worker<M> {
                     }
                     Next::Orphaned => return End::Orphaned,
                 }
+            }
+            idle &= !self.carry(now);
+            if self.plane.is_closing_ring() {
+                if !self.plane.is_sending() {
+                    close_read_out(&mut self.plane, &mut self.mechanism, now);
+                }
+                idle = false;
             }
             if !idle {
                 clock.in_vain.something_came();
@@ -143,6 +156,7 @@ impl<M: Mechanism> Worker<M> {
     /// A command that came in since the last look ends the wait at once.
     fn wait(&mut self, clock: &mut Clock) {
         let now = monotonic_ns();
+        self.end_turn(clock, now);
         self.plane.counters.core(CoreCounter::BusyNs, clock.take_busy(now));
         self.mechanism.wait(Duration::from_nanos(clock.tick_at.saturating_sub(now)));
         self.plane.counters.core(CoreCounter::WakeUps, 1);
@@ -158,6 +172,7 @@ impl<M: Mechanism> Worker<M> {
     /// oneself, often and shortly.
     fn rest(&mut self, clock: &mut Clock) {
         let now = monotonic_ns();
+        self.end_turn(clock, now);
         self.plane.counters.core(CoreCounter::BusyNs, clock.take_busy(now));
         let busy = now - clock.busy_since;
         std::thread::sleep(Duration::from_nanos(busy / limits::REALTIME_RUNS_TO_REST));
@@ -206,10 +221,31 @@ impl<M: Mechanism> Worker<M> {
         self.plane.counters.core(CoreCounter::LogRecordsDropped, dropped);
     }
 
+    /// Carries frames for a turn that began then; says whether there was anything to do.
+    fn carry(&mut self, now: u64) -> bool {
+        let turn = Turn { now, until: now + nanoseconds(limits::TURN) };
+        self.plane.turn(turn, &mut self.mechanism, &self.log)
+    }
+
+    /// Takes down how long a turn took.
+    fn end_turn(&self, clock: &mut Clock, now: u64) {
+        let took = now - std::mem::replace(&mut clock.turn_began, now);
+        if took > clock.longest_turn {
+            clock.longest_turn = took;
+            self.plane.counters.header(Header::LongestTurn, took);
+        }
+        if took > nanoseconds(limits::LONG_TURN) {
+            self.plane.counters.core(CoreCounter::LongTurns, 1);
+        }
+    }
+
     /// Sends what has already come in.
     fn finish(&mut self) {
-        for _ in 0..limits::LAST_TURNS {
-            if !self.plane.turn(monotonic_ns(), &mut self.mechanism, &self.log) {
+        let until = monotonic_ns() + nanoseconds(limits::LAST_FRAMES_FOR);
+        loop {
+            let now = monotonic_ns();
+            let is_over = now >= until && !self.plane.is_sending();
+            if is_over || !self.carry(now) {
                 break;
             }
         }

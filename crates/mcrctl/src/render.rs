@@ -11,7 +11,7 @@ use std::io::{self, Write};
 
 use mcr_api::control::{
     Added, Confinement, PROTOCOL_VERSION, Reloaded, Removed, RuleState, RuleStatus, Rules, Stats,
-    Steering, Version, WorkerStatus, Workers,
+    Steering, Version, WorkerState, WorkerStatus, Workers,
 };
 use mcr_api::rule::{OutputObject, OutputSpec};
 use serde_json::Value;
@@ -189,6 +189,7 @@ fn workers(answer: &Workers) -> String {
         ("SYNC", Left),
         ("RULES", Right),
         ("BEAT", Right),
+        ("LONGEST TURN", Right),
         ("RESTARTS", Right),
         ("LAST EXIT", Left),
     ]);
@@ -213,23 +214,37 @@ fn workers(answer: &Workers) -> String {
 pub(crate) fn troubles(status: &WorkerStatus) -> impl Iterator<Item = String> {
     let start = status.backoff_left_ms.map(|left| format!("starts again in {left} ms"));
     let told = |count, what: &str| (count > 0).then(|| format!("{count} {what}"));
+    let overload = status.overloaded.then(|| {
+        "its rings overflow although it never rests: give it more cores (--cores) or fewer outputs"
+            .to_owned()
+    });
     let lost = told(status.commands_lost, "commands did not fit its socket");
     let repairs = told(status.repairs, "times sent the full rule set, since it held another one");
     let sandbox = status.confinement.as_ref().and_then(Confinement::trouble);
-    [start, lost, repairs, sandbox].into_iter().flatten()
+    [start, overload, lost, repairs, sandbox].into_iter().flatten()
 }
 
-fn worker(status: &WorkerStatus) -> [String; 10] {
+/// A worker's state in a word.
+pub(crate) fn state(status: &WorkerStatus) -> String {
+    if status.overloaded && status.state == WorkerState::Running {
+        return "overloaded".into();
+    }
+    status.state.to_string()
+}
+
+fn worker(status: &WorkerStatus) -> [String; 11] {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    let longest_turn = status.longest_turn_us > 0;
     [
         status.worker.to_string(),
         status.core.to_string(),
         or_dash(status.pid.map(|pid| pid.to_string())),
-        status.state.to_string(),
+        state(status),
         or_dash(status.io.map(|io| io.name().into())),
         if status.in_sync { "yes" } else { "no" }.into(),
         status.rules.to_string(),
         or_dash(status.heartbeat_age_ms.map(|age| format!("{age} ms"))),
+        or_dash(longest_turn.then(|| format!("{:.1} ms", status.longest_turn_us as f64 / 1e3))),
         status.restarts.to_string(),
         or_dash(status.last_exit.clone()),
     ]

@@ -183,6 +183,12 @@ pub struct WorkerStatus {
     pub rules: u64,
     /// Milliseconds since its loop last turned; `None` before it first did.
     pub heartbeat_age_ms: Option<u64>,
+    /// Whether its rings overflow although it never rests: it sheds frames, and goes on.
+    #[serde(default)]
+    pub overloaded: bool,
+    /// Microseconds of the longest turn of its loop since its start.
+    #[serde(default)]
+    pub longest_turn_us: u64,
     /// How often it has been replaced.
     pub restarts: u64,
     /// Milliseconds until the next start of one that died repeatedly; `None` where none is awaited.

@@ -89,6 +89,8 @@ kinds! {
     WorkerBackingOff = "A worker died repeatedly, and its next start is held back.";
     WorkerStalled = "A worker's loop stood still: it is killed, and another one starts.";
     WorkerReplaced = "A worker cannot be repaired: it is killed, and another one starts.";
+    WorkerOverloaded = "A worker never rests and its rings overflow: it sheds frames, counted.";
+    WorkerRelieved = "A worker that was overloaded keeps up again.";
     WorkerBehind = "Drift: a worker holds something else than it should, and is sent everything.";
     WorkerRepaired = "A worker that was behind holds what it should.";
     InterfaceAppeared = "An interface that rules name is there.";

@@ -76,6 +76,9 @@ pub struct CoreStats {
     pub commands: u64,
     /// Commands that could not be understood or done.
     pub commands_refused: u64,
+    /// Turns of the workers' loops longer than 2 ms.
+    #[serde(default)]
+    pub long_turns: u64,
     /// Log records lost because the pipe was full.
     pub log_records_dropped: u64,
     /// Rings found to take nothing any more; each was made anew.
@@ -104,6 +107,7 @@ impl CoreStats {
             (&mut self.gso_refused, other.gso_refused),
             (&mut self.commands, other.commands),
             (&mut self.commands_refused, other.commands_refused),
+            (&mut self.long_turns, other.long_turns),
             (&mut self.log_records_dropped, other.log_records_dropped),
             (&mut self.stuck_rings, other.stuck_rings),
         ];

@@ -237,6 +237,8 @@ fn workers_are_told_apart() {
             in_sync: false,
             rules: 3,
             heartbeat_age_ms: Some(12),
+            overloaded: true,
+            longest_turn_us: 1_850,
             restarts: 1,
             backoff_left_ms: Some(3_200),
             commands_lost: 2,
@@ -247,7 +249,8 @@ fn workers_are_told_apart() {
     let expected = json!({"generation": 5, "steering": "hash", "supervisor_longest_turn_us": 1250,
                           "workers": [{
         "worker": 0, "core": 2, "pid": 4711, "state": "backing_off", "io": "io_uring",
-        "generation": 4, "in_sync": false, "rules": 3, "heartbeat_age_ms": 12, "restarts": 1,
+        "generation": 4, "in_sync": false, "rules": 3, "heartbeat_age_ms": 12,
+        "overloaded": true, "longest_turn_us": 1_850, "restarts": 1,
         "backoff_left_ms": 3_200, "commands_lost": 2, "repairs": 1,
     }]});
     assert_eq!(round_trip(Answer::Workers(workers.clone()), &workers), expected);

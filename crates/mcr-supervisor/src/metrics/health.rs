@@ -123,6 +123,8 @@ mod tests {
             in_sync: true,
             rules: 2,
             heartbeat_age_ms: Some(100),
+            overloaded: false,
+            longest_turn_us: 900,
             restarts: 0,
             backoff_left_ms: None,
             commands_lost: 0,

@@ -140,6 +140,7 @@ pub(crate) fn core_stats(ledger: &LedgerReader) -> CoreStats {
         gso_refused: count(CoreCounter::GsoRefused),
         commands: count(CoreCounter::Commands),
         commands_refused: count(CoreCounter::CommandsRefused),
+        long_turns: count(CoreCounter::LongTurns),
         log_records_dropped: count(CoreCounter::LogRecordsDropped),
         stuck_rings: count(CoreCounter::StuckRings),
     }

@@ -162,6 +162,13 @@ impl Launcher {
     }
 }
 
+impl Process {
+    /// Microseconds of the longest turn that its loop has taken.
+    pub(crate) fn longest_turn_us(&self) -> u64 {
+        self.ledger.load(header(Header::LongestTurn)) / 1_000
+    }
+}
+
 /// Waits for the end of a child, and brings it about when asked to.
 async fn watch(mut child: Child, killed: oneshot::Receiver<()>) -> String {
     let status = tokio::select! {

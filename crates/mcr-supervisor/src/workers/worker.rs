@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use super::backoff::Backoff;
 use super::drift::{Decision, Look, SyncProgress, Why, decide};
 use super::levels::LogLevels;
+use super::overload::Overload;
 use super::process::Process;
 use super::starvation::Starvation;
 use super::sync::Sync;
@@ -91,6 +92,7 @@ pub(crate) struct Live<L = Process> {
     command_lost: bool,
     waits_for_room: bool,
     starvation: Starvation,
+    pub(crate) overload: Overload,
     last_look: Instant,
     killed_because: Option<Why>,
     /// Since when it is sent everything for holding something else.
@@ -174,6 +176,7 @@ impl<L: Link> Live<L> {
             command_lost: false,
             waits_for_room: false,
             starvation: Starvation::default(),
+            overload: Overload::default(),
             last_look: Instant::now(),
             killed_because: None,
             behind_since: None,

@@ -5,6 +5,7 @@ use super::*;
 /// A batch of (rule, payload size), the payloads standing one behind the other.
 fn batch(datagrams: &[(u32, u32)]) -> (Batch, Vec<Range<usize>>) {
     let mut batch = Batch::new();
+    batch.begin(datagrams.len());
     let mut start = 0;
     for &(rule, bytes) in datagrams {
         let payload = start..start + bytes as usize;
@@ -68,6 +69,7 @@ fn a_run_stays_within_what_the_kernel_takes() {
 fn a_batch_has_room_for_any_one_frame_and_for_no_more_than_it_holds() {
     use mcr_core::limits::{DATAGRAMS_IN_A_FRAME, OUTPUTS_PER_RULE};
     let mut batch = Batch::new();
+    batch.begin(limits::DATAGRAMS_AT_ONCE + OUTPUTS_PER_RULE);
     assert!(batch.has_room_for(DATAGRAMS_IN_A_FRAME, OUTPUTS_PER_RULE));
     batch.push(matched(0), OUTPUTS_PER_RULE);
     assert!(!batch.has_room_for(DATAGRAMS_IN_A_FRAME, OUTPUTS_PER_RULE));
@@ -77,6 +79,21 @@ fn a_batch_has_room_for_any_one_frame_and_for_no_more_than_it_holds() {
         pushed += 1;
     }
     assert_eq!(pushed, limits::DATAGRAMS_AT_ONCE);
+}
+
+#[test]
+fn what_a_path_may_take_that_refuses_an_earlier_run_waits() {
+    let sizes = [1_000, 1_000, 400, 900, 900, 900, 100, 100, 1_200, 1_200];
+    let datagrams: Vec<_> = sizes.into_iter().map(|bytes| (1, bytes)).collect();
+    let (batch, _) = batch(&datagrams);
+    let counts: Vec<_> = batch.runs().iter().map(|run| run.count).collect();
+    assert_eq!(counts, [3, 4, 1, 2]);
+    let may_overtake = |place: usize, first| batch.may_overtake(&batch.runs()[place], first);
+    assert!(may_overtake(1, 0), "shorter segments");
+    assert!(!may_overtake(1, 1), "it is refused in an earlier chunk");
+    assert!(may_overtake(2, 0), "a single datagram");
+    assert!(!may_overtake(3, 0), "behind a single datagram");
+    assert!(!may_overtake(0, 0));
 }
 
 proptest! {

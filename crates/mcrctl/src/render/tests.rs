@@ -56,6 +56,7 @@ fn workers_are_listed() {
         {
             "worker": 0, "core": 0, "pid": 4711, "state": "running", "io": "io_uring",
             "generation": 5, "in_sync": true, "rules": 3, "heartbeat_age_ms": 12, "restarts": 0,
+            "overloaded": true, "longest_turn_us": 1_840,
         },
         {
             "worker": 1, "core": 1, "pid": null, "state": "backing_off", "io": null,
@@ -67,10 +68,11 @@ fn workers_are_listed() {
     assert_eq!(
         output_of(&Question::Workers, body),
         "\
-WORKER  CORE   PID  STATE        IO        SYNC  RULES   BEAT  RESTARTS  LAST EXIT
-     0     0  4711  running      io_uring  yes       3  12 ms         0  -
-     1     1     -  backing_off  -         no        0      -        13  signal 9
+WORKER  CORE   PID  STATE        IO        SYNC  RULES   BEAT  LONGEST TURN  RESTARTS  LAST EXIT
+     0     0  4711  overloaded   io_uring  yes       3  12 ms        1.8 ms         0  -
+     1     1     -  backing_off  -         no        0      -             -        13  signal 9
 supervisor: longest turn 3.1 ms
+worker 0: its rings overflow although it never rests: give it more cores (--cores) or fewer outputs
 worker 1: starts again in 9900 ms
 worker 1: 7 commands did not fit its socket
 worker 1: 2 times sent the full rule set, since it held another one

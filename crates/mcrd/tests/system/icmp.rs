@@ -108,10 +108,14 @@ fn a_forged_path_mtu(variant: Variant) -> Result<()> {
                 ensure!(made == 0, "{made} fragments");
                 Ok(())
             }
-            Family::V6 => wait::until("the kernel believes the forgery", SOON, || {
-                victim.send_long_ones()?;
-                Ok(victim.fragments()? > 0)
-            }),
+            Family::V6 => {
+                wait::until("the kernel believes the forgery", SOON, || {
+                    victim.send_long_ones()?;
+                    Ok(victim.fragments()? > 0)
+                })?;
+                victim.others_keep_their_runs()?;
+                victim.keeps_its_order()
+            }
         }
     })
 }
@@ -169,6 +173,49 @@ impl<'a> Victim<'a> {
             generator.flow(0, self.input).run()?;
         }
         self.sink.wait_for(before + 2 * FEW, SOON)
+    }
+
+    /// A group on the same egress still goes out in runs.
+    fn others_keep_their_runs(&self) -> Result<()> {
+        const DATAGRAMS: u64 = 200;
+        const SEGMENTS: u16 = 10;
+        let Self { relay, .. } = self;
+        let family = relay.variant.family;
+        let input = SocketAddr::new(family.group(2), 5_000);
+        let output = SocketAddr::new(family.output_group(2), 7_000);
+        relay.add_active(&rule(input, "in0", &[endpoint(output, "out1")]))?;
+        let before = relay.settled(0)?.totals;
+        let generator = relay.generator().rate(1_000).count(DATAGRAMS);
+        let generator = generator.payload_bytes(LONG_BYTES).segments_per_send(SEGMENTS);
+        generator.flow(0, input).run()?;
+        let after = relay.settled(before.received + DATAGRAMS / u64::from(SEGMENTS))?.totals;
+        let [sends, copies] = [after.sends - before.sends, after.sent - before.sent];
+        let runs = DATAGRAMS / u64::from(SEGMENTS);
+        ensure!(copies == DATAGRAMS && sends <= runs, "{sends} sends for {copies} copies");
+        Ok(())
+    }
+
+    /// Another rule's first run to the host is refused, and its datagrams arrive in order.
+    fn keeps_its_order(&self) -> Result<()> {
+        const DATAGRAMS: u64 = 200;
+        let Self { relay, .. } = self;
+        let family = relay.variant.family;
+        let input = SocketAddr::new(family.group(3), 5_000);
+        let output = SocketAddr::new(family.sink(1), 7_001);
+        let sink = Sink::unicast(&relay.net.sinks[1], output)?;
+        relay.add_active(&rule(input, "in0", &[endpoint(output, "out1")]))?;
+        let before = relay.settled(0)?.totals.gso_refused;
+        let generator = relay.generator().rate(1_000).count(DATAGRAMS).one_core();
+        let generator = generator.payload_bytes(LONG_BYTES).segments_per_send(10);
+        generator.flow(0, input).run()?;
+        sink.wait_for(DATAGRAMS, SOON)?;
+        let report = sink.finish()?;
+        ensure!(report.stream(0).is_perfect(DATAGRAMS), "{report:#?}");
+        let refused = relay.settled(0)?.totals.gso_refused - before;
+        // One try in ten seconds for each worker.
+        let most = relay.cores.len() as u64 + 1;
+        ensure!((1..=most).contains(&refused), "{refused} runs refused");
+        Ok(())
     }
 
     fn port_unreachable(&self) -> Result<Vec<u8>> {

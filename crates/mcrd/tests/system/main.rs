@@ -33,6 +33,7 @@ mod membership;
 mod metrics;
 mod network;
 mod outage;
+mod overload;
 mod privileges;
 mod reload;
 mod rules;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
     suite = faults::trials(suite);
     suite = outage::trials(suite);
     suite = disturbance::trials(suite);
+    suite = overload::trials(suite);
     suite = starvation::trials(suite);
     suite = events::trials(suite);
     suite = logging::trials(suite);

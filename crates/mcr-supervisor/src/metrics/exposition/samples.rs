@@ -52,6 +52,7 @@ fn worker(worker: u32, heartbeat_age_ms: Option<u64>) -> WorkerRow {
         gso_refused: counted(114),
         commands: counted(115),
         commands_refused: counted(116),
+        long_turns: counted(121),
         log_records_dropped: counted(117),
         stuck_rings: counted(118),
     };
@@ -61,6 +62,8 @@ fn worker(worker: u32, heartbeat_age_ms: Option<u64>) -> WorkerRow {
         is_up: heartbeat_age_ms.is_some(),
         is_in_sync: heartbeat_age_ms.is_some(),
         heartbeat_age_ms,
+        is_overloaded: worker == 0,
+        longest_turn_us: counted(1_000),
         restarts: counted(118),
         repairs: counted(119),
         commands_lost: counted(120),

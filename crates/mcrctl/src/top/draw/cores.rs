@@ -7,7 +7,7 @@ use ratatui::text::Line;
 
 use super::list::{self, Heading, Row};
 use super::look::Look;
-use crate::render::troubles;
+use crate::render::{state, troubles};
 use crate::top::model::Model;
 use crate::top::snapshot::Snapshot;
 use crate::units::{count, per_cent, short, sum};
@@ -54,8 +54,8 @@ fn row(status: &WorkerStatus, report: Option<&CoreReport>, bars: String, look: L
     let rates = &report.unwrap_or(&nothing).rates;
     let batch =
         if rates.batches_per_s > 0.0 { rates.frames_per_s / rates.batches_per_s } else { 0.0 };
-    let state = match status.state {
-        WorkerState::Running => Look::plain(),
+    let look_of_state = match status.state {
+        WorkerState::Running if !status.overloaded => Look::plain(),
         WorkerState::BackingOff => look.alarm(),
         _ => look.warning(),
     };
@@ -65,7 +65,7 @@ fn row(status: &WorkerStatus, report: Option<&CoreReport>, bars: String, look: L
     Row::default()
         .cell(status.worker.to_string())
         .cell(status.core.to_string())
-        .styled(status.state.to_string(), state)
+        .styled(state(status), look_of_state)
         .cell(per_cent(rates.busy_share))
         .styled(bars, look.curve())
         .cell(short(rates.frames_per_s))

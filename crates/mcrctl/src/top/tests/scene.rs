@@ -174,6 +174,8 @@ fn worker(worker: u32) -> WorkerStatus {
         in_sync: true,
         rules: 3,
         heartbeat_age_ms: Some(1),
+        overloaded: false,
+        longest_turn_us: 900,
         restarts: 0,
         backoff_left_ms: None,
         commands_lost: 0,
