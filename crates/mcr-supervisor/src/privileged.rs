@@ -16,7 +16,7 @@ use mcr_sys::SetupError;
 use mcr_sys::activity::ActivityWatch;
 use mcr_sys::device::DeviceWatch;
 use mcr_sys::icmp::UnreachableReports;
-use mcr_sys::packet::{self, PacketSocket, RingGeometry};
+use mcr_sys::packet::{self, BarePacketSocket, PacketSocket, RingGeometry};
 use mcr_sys::privileges::{self, Capability, in_force};
 use mcr_sys::process;
 use mcr_sys::sockaddr::Family;
@@ -89,6 +89,17 @@ pub(crate) fn realtime_permitted() -> Result<(), SetupError> {
 
 pub(crate) fn packet_socket(geometry: RingGeometry) -> Result<PacketSocket, SetupError> {
     in_force(INGRESS, || PacketSocket::open(geometry))
+}
+
+pub(crate) fn bare_packet_socket() -> Result<BarePacketSocket, SetupError> {
+    in_force(RAW, BarePacketSocket::open)
+}
+
+pub(crate) fn packet_ring(
+    socket: BarePacketSocket,
+    geometry: RingGeometry,
+) -> Result<PacketSocket, SetupError> {
+    in_force(INGRESS, || socket.with_ring(geometry))
 }
 
 pub(crate) fn device_watch(ifindex: u32) -> Result<DeviceWatch, SetupError> {

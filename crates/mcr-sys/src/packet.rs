@@ -95,16 +95,29 @@ pub struct PacketSocket {
     socket: Socket,
 }
 
-impl PacketSocket {
-    /// A socket with its ring, not bound to an interface yet.
-    pub fn open(geometry: RingGeometry) -> Result<Self, SetupError> {
+/// A packet socket that has no ring yet, and lets nothing in.
+///
+/// When an interface that was down comes up, the kernel lets its sockets join their steering group
+/// in the order in which they were made. Making one takes no time, its ring does.
+#[derive(Debug)]
+pub struct BarePacketSocket(PacketSocket);
+
+impl BarePacketSocket {
+    /// Makes a socket.
+    pub fn open() -> Result<Self, SetupError> {
+        let socket = PacketSocket { socket: packet_socket()? };
+        socket.set_filter(&Program::drop_all())?;
+        Ok(Self(socket))
+    }
+
+    /// Gives it its ring. That waits for the kernel.
+    pub fn with_ring(self, geometry: RingGeometry) -> Result<PacketSocket, SetupError> {
+        let Self(packet_socket) = self;
         let ring = || {
             let RingGeometry { slots, slot_bytes } = geometry;
             format!("making a packet ring of {slots} slots of {slot_bytes} bytes")
         };
         let geometry = geometry.checked().doing(ring)?;
-        let packet_socket = Self { socket: packet_socket()? };
-        packet_socket.set_filter(&Program::drop_all())?;
         // The version and the virtio header change a slot's layout, so they precede the ring.
         packet_socket.set(libc::PACKET_VERSION, &libc::tpacket_versions::TPACKET_V2, ring)?;
         packet_socket.set(libc::PACKET_VNET_HDR, &1_i32, ring)?;
@@ -120,6 +133,13 @@ impl PacketSocket {
         })?;
         packet_socket.set(libc::PACKET_TX_RING, &mute_ring(), ring)?;
         Ok(packet_socket)
+    }
+}
+
+impl PacketSocket {
+    /// A socket with its ring, not bound to an interface yet.
+    pub fn open(geometry: RingGeometry) -> Result<Self, SetupError> {
+        BarePacketSocket::open()?.with_ring(geometry)
     }
 
     /// As wide as this process may make it: past `net.core.rmem_max` only with `CAP_NET_ADMIN`.

@@ -56,17 +56,21 @@ impl Blueprint {
     }
 }
 
-/// Setting up rings is the wait: all at once.
+/// Setting up rings is the wait: all at once. The sockets are made before, one after the other,
+/// since after a link was down the kernel lets them join again in that order.
 async fn open_sockets(
     members: usize,
     geometry: RingGeometry,
     threads: &Threads,
 ) -> Result<Vec<PacketSocket>, Refusal> {
-    let open = || {
+    let bare = move || (0..members).map(|_| privileged::bare_packet_socket()).collect();
+    let made: Result<Vec<_>, _> = threads.call(bare).await.map_err(Refusal::NoThread)?;
+    let open = |socket| {
         let threads = threads.clone();
-        tokio::spawn(async move { threads.call(move || privileged::packet_socket(geometry)).await })
+        let open = move || privileged::packet_ring(socket, geometry);
+        tokio::spawn(async move { threads.call(open).await })
     };
-    let opening: Vec<_> = (0..members).map(|_| open()).collect();
+    let opening: Vec<_> = made.map_err(Refusal::Kernel)?.into_iter().map(open).collect();
     let (mut sockets, mut refused) = (Vec::with_capacity(members), None);
     for socket in opening {
         match socket.await.expect("opening a socket does not panic") {
