@@ -33,6 +33,7 @@ pub mod namespace;
 mod netlink;
 pub mod packet_socket;
 pub mod payload;
+pub mod policy;
 pub mod program;
 pub mod raw_sender;
 pub mod sink;

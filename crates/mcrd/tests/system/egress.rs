@@ -9,7 +9,7 @@ use mcr_api::control::{Added, Command, OutputStats, RuleState, Rules, Stats};
 use mcr_lab::generator::Generator;
 use mcr_lab::harness::Suite;
 use mcr_lab::sink::Sink;
-use mcr_lab::{address, hiccup, link, wait};
+use mcr_lab::{address, hiccup, link, policy, wait};
 
 use crate::fixture::{Relay, SOON, on_core, rule};
 use crate::variant::{Family, Variant, endpoint, matrix};
@@ -303,11 +303,13 @@ fn expect_reports(patient: &Patient<'_>, ill: &[OutputStats]) -> Result<()> {
     })
 }
 
-/// An egress socket may not send to a subnet's broadcast address.
+/// A policy of the host's forbids to send to the output's host.
 fn denied(variant: Variant) -> Result<()> {
     Relay::run(variant, |relay| {
-        let broadcast = SocketAddr::new(Ipv4Addr::new(10, 2, 1, 255).into(), 7000);
-        let (mut patient, _) = Patient::admit(relay, &[endpoint(broadcast, "out1")])?;
+        let host = Ipv4Addr::new(10, 2, 1, 66);
+        policy::block(&relay.net.relay, host)?;
+        let output = endpoint(SocketAddr::new(host.into(), 7000), "out1");
+        let (mut patient, _) = Patient::admit(relay, &[output])?;
         expect_refused(&patient.round()?[0], "denied", DATAGRAMS)
     })
 }
