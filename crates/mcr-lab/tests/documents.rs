@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mcr_api::config::Config;
 use mcr_api::metrics::Metric;
 use mcr_lab::document;
 use promql::check;
@@ -29,6 +30,25 @@ fn the_tables_are_those_of_the_code() {
     let renewed = document::renewed(&path).unwrap();
     let stale = "docs/observing.md is stale: run `cargo run -p mcr-lab -- document`";
     assert!(read(&path) == renewed, "{stale}");
+}
+
+/// As it stands, and with everything in it that is commented out: such lines have no space behind
+/// their mark.
+#[test]
+fn the_commented_configuration_is_one() {
+    let text = packaging("mcr.toml");
+    let uncommented = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if setting.starts_with(|c: char| c != ' ') || setting.starts_with("   ") => {
+            setting.to_owned()
+        }
+        _ => line.to_owned(),
+    };
+    let whole = text.lines().map(uncommented).collect::<Vec<_>>().join("\n");
+    let as_it_stands = Config::parse(&text, "mcr.toml").unwrap();
+    assert!(as_it_stands.rules.is_empty());
+    let whole = Config::parse(&whole, "mcr.toml").unwrap();
+    assert_eq!(whole.rules.len(), 3);
+    assert_eq!((whole.rings.size.slots, whole.rings.interfaces.len()), (Some(4096), 1));
 }
 
 #[test]

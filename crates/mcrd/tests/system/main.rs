@@ -35,6 +35,7 @@ mod network;
 mod outage;
 mod overload;
 mod privileges;
+mod readme;
 mod reload;
 mod rules;
 mod sandbox;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
     suite = limits::trials(suite);
     suite = circles::trials(suite);
     suite = client::trials(suite);
+    suite = readme::trials(suite);
     suite = configuration::trials(suite);
     suite = reload::trials(suite);
     suite = lifecycle::trials(suite);
