@@ -20,7 +20,7 @@ pub(crate) const PROBE_STACK_BYTES: usize = 4 * 16 * 1024;
 
 /// How often workers are asked for rings that take nothing any more. A worker finds one within 110
 /// ms, and another is to be there within 250 ms.
-pub(crate) const RING_LOOK: Duration = Duration::from_millis(50);
+pub(crate) const RING_LOOK: Duration = Duration::from_millis(20);
 
 /// From one time that an interface's rings are made anew to the next. Each costs what the others of
 /// the set hold, and a worker that lies could ask for it without end.

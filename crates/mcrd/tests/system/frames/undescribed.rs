@@ -26,8 +26,10 @@ pub(super) fn trials(suite: Suite) -> Suite {
     matrix(suite, "frames::a_ring_that_a_frame_stops", &usual, a_frame_stops_the_ring)
 }
 
-/// From the frame on that stops a ring to the next that is relayed.
+/// From the frame on that stops a ring to the next that is relayed: the median, and the longest on
+/// a machine that runs other trials beside.
 const HEALED: Duration = Duration::from_millis(250);
+const HEALED_AT_WORST: Duration = Duration::from_secs(1);
 
 /// Between two frames of the flow: two thousand a second.
 const PAUSE: Duration = Duration::from_micros(500);
@@ -83,16 +85,20 @@ pub(super) fn tap(relay: &Namespace, family: Family, begins: Begins) -> Result<T
 
 fn stop_it_repeatedly(relay: &Relay, tap: &Tap, flow: &Flow, sink: &Sink) -> Result<()> {
     let variant = relay.variant;
+    let mut all = Vec::new();
     for round in 1..=3 {
         flow.wait_until_relayed(sink)?;
         on_core(relay.cores[0], || stop_the_ring(tap, variant))?;
         let begun = Instant::now();
         flow.wait_until_relayed(sink)?;
-        let took = hiccup::bound("a ring made anew", begun, HEALED)?;
+        let took = hiccup::bound("a ring made anew", begun, HEALED_AT_WORST)?;
+        all.push(took);
         println!("round {round}, {variant}: relayed again after {took:?}");
         // The next would wait for as long.
         thread::sleep(Duration::from_millis(600));
     }
+    all.sort();
+    ensure!(all[1] <= HEALED, "the median of {all:?}");
     Ok(())
 }
 
