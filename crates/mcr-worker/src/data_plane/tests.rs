@@ -25,6 +25,7 @@ use mcr_sys::uring::Uring;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::*;
+use crate::commands::close_read_out;
 use crate::egress::{self, Egress};
 use crate::ingress::Opened;
 
@@ -229,6 +230,27 @@ fn what_is_left_in_a_ring_is_dropped_with_it() {
         let [received, read, dropped] =
             [RingCounter::Received, RingCounter::FramesRead, RingCounter::KernelDrops].map(ring);
         assert_eq!((received, read, dropped), (2 * 104, 104, 104));
+    });
+}
+
+/// A ring that is given up lets nothing in any more; what is in it goes out.
+#[test]
+fn what_is_left_in_a_ring_is_read_before_it_closes() {
+    in_own_namespace(|| {
+        let mut bench = Bench::new();
+        let mut mechanism = Poll::new();
+        send_all_kinds();
+        bench.plane.ingresses[0].begin_closing(0);
+        close_read_out(&mut bench.plane, &mut mechanism, 0);
+        assert_eq!(bench.plane.ingresses.len(), 1, "it is not read yet");
+        while bench.plane.turn(Turn { now: 0, until: u64::MAX }, &mut mechanism, &bench.log) {}
+        close_read_out(&mut bench.plane, &mut mechanism, 0);
+        assert!(bench.plane.ingresses.is_empty() && !bench.plane.is_closing_ring());
+        let ring = |counter| bench.ledger.load(ledger::Record::ring(0).of_ring(counter));
+        let [received, read, dropped] =
+            [RingCounter::Received, RingCounter::FramesRead, RingCounter::KernelDrops].map(ring);
+        assert_eq!((received, read, dropped), (104, 104, 0));
+        assert_eq!(bench.ledger.load(ledger::Record::ring(0).tag()), 0);
     });
 }
 

@@ -12,10 +12,10 @@ use mcr_lab::daemon::Daemon;
 use mcr_lab::harness::Suite;
 use mcr_lab::namespace::Namespace;
 use mcr_lab::topology::RelayTopology;
-use mcr_lab::{hiccup, link};
+use mcr_lab::{hiccup, link, wait};
 use tempfile::TempDir;
 
-use crate::fixture::{Relay, Share, rule};
+use crate::fixture::{Relay, SOON, Share, rule};
 use crate::variant::{Variant, endpoint, matrix};
 
 /// Registers the trials.
@@ -31,6 +31,7 @@ const RATE: u64 = 5_000;
 /// Slots of the rings: they hold what comes in 25 ms, less than one change took when the loops
 /// waited for grace periods.
 const RINGS: &str = "[rings]\nslots = 128\n";
+const RING_BYTES: u64 = 128 * 2_048;
 
 /// Enough datagrams for every round.
 const ENDLESS: u64 = 120 * RATE;
@@ -65,6 +66,14 @@ fn another_changes(variant: Variant) -> Result<()> {
         ];
         let quiet = (variant.family.group(7), 7000).into();
         let kept = relay.add_active(&rule(quiet, "in1", std::slice::from_ref(&output)))?;
+        wait::until(
+            "the rings and the spare ones have the size that the file asks for",
+            SOON,
+            || {
+                let stats: Stats = relay.daemon.ask(&Command::GetStats(Selection::default()))?;
+                Ok(stats.ring_memory_bytes == 2 * (relay.cores.len() as u64 + 1) * RING_BYTES)
+            },
+        )?;
         for (what, change) in changes {
             lose_nothing(relay, what, change)?;
         }
