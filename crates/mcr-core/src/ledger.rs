@@ -19,7 +19,7 @@ use crate::verdict::{DropReason, EgressError, counted};
 
 /// Changes with every change of this layout: a worker never writes one that its supervisor reads
 /// otherwise.
-pub const VERSION: u64 = 9;
+pub const VERSION: u64 = 10;
 
 counted! {
     /// What a worker says of itself.

@@ -67,6 +67,8 @@ counted! {
         Fragment = "ip_fragments_dropped", "An IP fragment; MCR never reassembles.";
         Truncated = "truncated", "The frame ends before the datagram that it announces.";
         Malformed = "malformed", "Its headers contradict each other or the standards.";
+        Martian = "martian", "Its source cannot be a sender's (RFC 1122, 3.2.1.3; RFC 4291, 2.7).";
+        SourceRouted = "source_routed", "A source route, or routing segments left (RFC 5095).";
         BadChecksum = "bad_checksum", "The UDP or IPv4 header checksum is wrong.";
         NoChecksum = "no_checksum", "UDP over IPv6 without a checksum (RFC 8200, section 8.1).";
         WrongVlan = "wrong_vlan", "A VLAN-tagged frame seen on the parent interface.";

@@ -66,6 +66,9 @@ impl<'a> Datagram<'a> {
     #[inline]
     fn in_ipv4(bytes: &'a [u8], link_bytes: usize) -> Result<Self, DropReason> {
         let packet = Ipv4Packet::parse(bytes)?;
+        if packet.is_martian() {
+            return Err(DropReason::Martian);
+        }
         if packet.is_fragment() {
             return Err(DropReason::Fragment);
         }
@@ -84,6 +87,9 @@ impl<'a> Datagram<'a> {
     #[inline]
     fn in_ipv6(bytes: &'a [u8], link_bytes: usize) -> Result<Self, DropReason> {
         let packet = Ipv6Packet::parse(bytes)?;
+        if packet.is_martian() {
+            return Err(DropReason::Martian);
+        }
         let upper = packet.upper_layer()?;
         if upper.protocol != UDP {
             return Err(DropReason::NotUdp);

@@ -58,7 +58,9 @@ fn datagram<'a>(ip: &IpPayloadSlice<'a>) -> Result<UdpSlice<'a>> {
     ensure!(!ip.fragmented, "a fragment");
     let (mut protocol, mut bytes) = (ip.ip_number, ip.payload);
     while Ipv6Header::is_skippable_header_extension(protocol) {
-        ensure!(protocol != ip_number::IPV6_FRAG, "a fragment");
+        // An atomic fragment (RFC 6946) is a whole datagram.
+        let is_whole = matches!(bytes, [_, _, high, low, ..] if *high == 0 && low & !6 == 0);
+        ensure!(protocol != ip_number::IPV6_FRAG || is_whole, "a fragment");
         (protocol, bytes) = Ipv6Header::skip_header_extension_in_slice(bytes, protocol)?;
     }
     ensure!(protocol == ip_number::UDP, "no UDP datagram but {protocol:?}");

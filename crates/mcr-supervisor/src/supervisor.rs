@@ -7,7 +7,7 @@ use std::time::Instant;
 use mcr_api::log::Levels;
 use mcr_sys::process::monotonic_ns;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::audit::Audit;
@@ -125,6 +125,9 @@ impl Supervisor {
         ring_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sample = interval(limits::SAMPLE_INTERVAL);
         sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Not a sleep: each event would begin that anew, and enough of them starve a start.
+        let mut starting_look = interval(limits::STARTING_CHECK);
+        starting_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let next_start = self.workers.next_start();
             // The timers first, so that no number of requests delays the healing.
@@ -135,7 +138,7 @@ impl Supervisor {
                     self.turn("look at rings", |this| this.state.heal_rings(&mut this.workers));
                 }
                 _ = sample.tick() => self.sampler.begin_round(),
-                () = sleep(limits::STARTING_CHECK), if self.workers.any_starting() => {
+                _ = starting_look.tick(), if self.workers.any_starting() => {
                     self.turn("promotion", Self::promote);
                 }
                 () = sleep_until(next_start.unwrap_or_else(Instant::now).into()),

@@ -50,9 +50,9 @@ pub(crate) const MAX_STEERED_CORES: usize = MAX_INSTRUCTIONS / (2 * 2);
 /// does (`mcr_core::limits::EXTENSION_HEADERS`; a test compares what both do).
 pub(crate) const EXTENSION_HEADERS: usize = 8;
 
-/// Members among which a program divides by hash: twelve instructions each, and twenty-six for
+/// Members among which a program divides by hash: twelve instructions each, and thirty-five for
 /// each extension header, with as many again for everything else.
-pub const MAX_HASHED_MEMBERS: usize = (MAX_INSTRUCTIONS - 2 * 26 * EXTENSION_HEADERS) / 12;
+pub const MAX_HASHED_MEMBERS: usize = (MAX_INSTRUCTIONS - 2 * 35 * EXTENSION_HEADERS) / 12;
 
 /// Descriptors in one message: the kernel's `SCM_MAX_FD`, so whatever can be sent can be received.
 pub(crate) const MAX_PASSED_DESCRIPTORS: usize = 253;

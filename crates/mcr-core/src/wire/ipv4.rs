@@ -40,6 +40,9 @@ impl<'a> Ipv4Packet<'a> {
         if total_bytes < header_bytes {
             return Err(DropReason::Malformed);
         }
+        if header_bytes > FIXED_BYTES {
+            check_options(&header[FIXED_BYTES..])?;
+        }
         let payload = bytes.get(header_bytes..total_bytes).ok_or(DropReason::Truncated)?;
         Ok(Self { fixed, header_bytes, payload })
     }
@@ -80,8 +83,48 @@ impl<'a> Ipv4Packet<'a> {
         self.payload
     }
 
+    /// Whether no host can have sent it (RFC 1122, section 3.2.1.3): from a group, to all hosts, or
+    /// from a host of "this network". Loopback addresses are left: an input may be on `lo`.
+    #[inline]
+    pub fn is_martian(&self) -> bool {
+        let source = self.source();
+        source.is_multicast() || source.is_broadcast() || source.octets()[0] == 0
+    }
+
     fn address(&self, at: usize) -> Ipv4Addr {
         let f = self.fixed;
         Ipv4Addr::new(f[at], f[at + 1], f[at + 2], f[at + 3])
     }
+}
+
+/// Options by number (RFC 791, section 3.1).
+mod option {
+    pub(super) const END: u8 = 0;
+    pub(super) const NO_OPERATION: u8 = 1;
+    pub(super) const LOOSE_SOURCE_ROUTE: u8 = 131;
+    pub(super) const STRICT_SOURCE_ROUTE: u8 = 137;
+}
+
+/// Each option must lie in the header. A source route is refused like the kernel does by default
+/// (`accept_source_route`; RFC 7126, sections 4.3 and 4.4).
+#[cold]
+fn check_options(mut options: &[u8]) -> Result<(), DropReason> {
+    while let [kind, rest @ ..] = options {
+        options = match *kind {
+            option::END => return Ok(()),
+            option::NO_OPERATION => rest,
+            option::LOOSE_SOURCE_ROUTE | option::STRICT_SOURCE_ROUTE => {
+                return Err(DropReason::SourceRouted);
+            }
+            _ => {
+                let length = usize::from(*rest.first().ok_or(DropReason::Malformed)?);
+                let is_whole = (2..=options.len()).contains(&length);
+                if !is_whole {
+                    return Err(DropReason::Malformed);
+                }
+                &options[length..]
+            }
+        };
+    }
+    Ok(())
 }

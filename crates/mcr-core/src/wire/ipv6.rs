@@ -72,19 +72,23 @@ impl<'a> Ipv6Packet<'a> {
     /// Walks the extension headers, in any order and number as RFC 8200 (section 4.1) has a
     /// receiver do, up to [`limits::EXTENSION_HEADERS`].
     ///
-    /// A fragment header is refused even in an atomic fragment (RFC 6946), whole as that is: RFC
-    /// 8021 has hosts make none any more, and "a fragment is dropped" stays true without a but.
+    /// An atomic fragment (RFC 6946) is a whole datagram: its header is walked like another. A
+    /// routing header with segments left is refused: this is not its destination (RFC 5095).
     #[inline]
     pub fn upper_layer(&self) -> Result<UpperLayer<'a>, DropReason> {
         let mut protocol = self.header[6];
         let mut bytes = self.payload;
         for place in 0..=limits::EXTENSION_HEADERS {
             match protocol {
-                next_header::FRAGMENT => return Err(DropReason::Fragment),
+                next_header::FRAGMENT if !is_atomic(bytes) => return Err(DropReason::Fragment),
+                next_header::ROUTING if bytes.get(SEGMENTS_LEFT).is_some_and(|left| *left > 0) => {
+                    return Err(DropReason::SourceRouted);
+                }
                 // "Immediately after the IPv6 header only" (RFC 8200, section 4.1).
                 next_header::HOP_BY_HOP if place > 0 => return Err(DropReason::Malformed),
                 next_header::HOP_BY_HOP
                 | next_header::ROUTING
+                | next_header::FRAGMENT
                 | next_header::AUTHENTICATION
                 | next_header::DESTINATION
                 | next_header::MOBILITY
@@ -106,6 +110,14 @@ impl<'a> Ipv6Packet<'a> {
         Err(DropReason::Malformed)
     }
 
+    /// Whether no host can have sent it (RFC 4291, sections 2.7 and 2.5.5.2): from a group, or from
+    /// an IPv4 address.
+    #[inline]
+    pub fn is_martian(&self) -> bool {
+        let source = self.source();
+        source.is_multicast() || source.to_ipv4_mapped().is_some()
+    }
+
     fn address(&self, at: usize) -> Ipv6Addr {
         let mut octets = [0; 16];
         octets.copy_from_slice(&self.header[at..at + 16]);
@@ -113,10 +125,23 @@ impl<'a> Ipv6Packet<'a> {
     }
 }
 
+/// Where a routing header has its segments left (RFC 8200, section 4.4).
+const SEGMENTS_LEFT: usize = 3;
+
+/// Whether a fragment header's packet is whole: offset 0, and no more fragments (RFC 8200, section
+/// 4.5). One that is cut is malformed like any other header.
+fn is_atomic(header: &[u8]) -> bool {
+    header.first_chunk().is_none_or(|header: &[u8; 4]| u16_at(header, 2) & 0xfff9 == 0)
+}
+
 /// Bytes of an extension header by its length field; `None` where that is less than what every
 /// header of the kind has.
 fn extension_bytes(protocol: u8, length: u8) -> Option<usize> {
     let length = usize::from(length);
+    if protocol == next_header::FRAGMENT {
+        // It has no length field.
+        return Some(8);
+    }
     if protocol == next_header::AUTHENTICATION {
         // In units of 4 bytes, less two, of which there are three before the check value (RFC 4302,
         // section 2.2).

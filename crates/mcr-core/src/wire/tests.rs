@@ -198,6 +198,47 @@ fn ipv6_headers_that_lie() {
 }
 
 #[test]
+fn a_datagram_on_its_way_to_elsewhere_is_refused() {
+    let (from, to) = v6();
+    let udp = samples::udp(from, to, PAYLOAD);
+    for (segments_left, expected) in [(0, Ok(PAYLOAD)), (1, Err(DropReason::SourceRouted))] {
+        let mut routing = extension(UDP, 0, 8, &udp);
+        routing[3] = segments_left;
+        let packet = samples::ipv6(from.ip(), to.ip(), 43, &routing);
+        assert_eq!(payload(&packet), expected, "{segments_left} segments left");
+    }
+    let (from, to) = v4();
+    let udp = samples::udp(from, to, PAYLOAD);
+    let with = |options: &[u8]| samples::ipv4(from.ip(), to.ip(), options, &udp);
+    for kind in [131, 137] {
+        let route = with(&[kind, 7, 4, 10, 0, 0, 1, 0]);
+        assert_eq!(refused(&route), DropReason::SourceRouted, "{kind}");
+    }
+    let router_alert = with(&[148, 4, 0, 0]);
+    assert_eq!(payload(&router_alert), Ok(PAYLOAD));
+    assert_eq!(payload(&with(&[1, 1, 0, 9])), Ok(PAYLOAD), "behind the end stands nothing");
+    for malformed in [[148, 0, 0, 0], [148, 1, 0, 0], [148, 5, 0, 0], [1, 1, 1, 148]] {
+        assert_eq!(refused(&with(&malformed)), DropReason::Malformed, "{malformed:?}");
+    }
+}
+
+#[test]
+fn sources_that_cannot_be_are_named() {
+    let (_, to) = v4();
+    for source in ["0.0.0.0:1", "0.1.2.3:1", "224.0.0.1:1", "239.1.1.1:1", "255.255.255.255:1"] {
+        let packet = samples::packet(source.parse().unwrap(), to, PAYLOAD);
+        assert_eq!(refused(&packet), DropReason::Martian, "{source}");
+    }
+    let (_, to) = v6();
+    for source in ["[ff02::1]:1", "[::ffff:10.0.0.1]:1"] {
+        let packet = samples::packet(source.parse().unwrap(), to, PAYLOAD);
+        assert_eq!(refused(&packet), DropReason::Martian, "{source}");
+    }
+    let loopback = samples::packet("127.0.0.1:1".parse().unwrap(), v4().1, PAYLOAD);
+    assert_eq!(payload(&loopback), Ok(PAYLOAD));
+}
+
+#[test]
 fn ipv6_fragments_are_refused_wherever_their_header_stands() {
     let (from, to) = v6();
     let udp = samples::udp(from, to, PAYLOAD);
@@ -211,7 +252,11 @@ fn ipv6_fragments_are_refused_wherever_their_header_stands() {
         assert_eq!(refused(&packet), DropReason::Fragment, "{name}");
     }
     let atomic = samples::ipv6(from.ip(), to.ip(), 44, &fragment(0));
-    assert_eq!(refused(&atomic), DropReason::Fragment);
+    assert_eq!(payload(&atomic), Ok(PAYLOAD), "atomic: whole");
+    let mut reserved = fragment(0b110);
+    reserved[1] = 0xff;
+    let atomic = samples::ipv6(from.ip(), to.ip(), 44, &reserved);
+    assert_eq!(payload(&atomic), Ok(PAYLOAD), "reserved bits are ignored");
     let behind_options = extension(44, 0, 8, &fragment(1));
     let packet = samples::ipv6(from.ip(), to.ip(), 60, &behind_options);
     assert_eq!(refused(&packet), DropReason::Fragment);

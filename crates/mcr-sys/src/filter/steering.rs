@@ -3,7 +3,7 @@
 //! The kernel runs them before it has put the link header back in front, so offset 0 is the IP
 //! header whatever the interface (`fanout_demux_bpf` in `net/packet/af_packet.c`).
 
-use libc::{BPF_B, BPF_H, BPF_JEQ, BPF_W};
+use libc::{BPF_B, BPF_H, BPF_JEQ, BPF_JSET, BPF_W};
 
 use super::Program;
 use super::assembler::{Assembler, Label};
@@ -24,9 +24,10 @@ const THIRD: u32 = 0x846c_a68b;
 const SHIFT: u32 = 15;
 
 const UDP: u32 = libc::IPPROTO_UDP as u32;
+const FRAGMENT: u32 = libc::IPPROTO_FRAGMENT as u32;
 const AUTHENTICATION: u32 = libc::IPPROTO_AH as u32;
 /// Extension headers whose length is in units of eight bytes, the first eight not counted (IANA's
-/// list; a fragment is nobody's).
+/// list).
 const EXTENSION_HEADERS: [u32; 6] = [0, 43, 60, 135, 139, 140];
 
 /// UDP's destination port stands behind its source port (RFC 768).
@@ -137,7 +138,9 @@ fn ipv6(asm: &mut Assembler, key: Label, nobodys: Label) -> Label {
     for _ in 0..limits::EXTENSION_HEADERS {
         let in_eights = extension(asm, 1, 3, header);
         let in_fours = extension(asm, 2, 2, header);
-        let mut kind = asm.branch(BPF_JEQ, AUTHENTICATION, in_fours, nobodys);
+        let atomic = atomic_fragment(asm, header, nobodys);
+        let other = asm.branch(BPF_JEQ, FRAGMENT, atomic, nobodys);
+        let mut kind = asm.branch(BPF_JEQ, AUTHENTICATION, in_fours, other);
         for extension in EXTENSION_HEADERS {
             kind = asm.branch(BPF_JEQ, extension, in_eights, kind);
         }
@@ -145,6 +148,18 @@ fn ipv6(asm: &mut Assembler, key: Label, nobodys: Label) -> Label {
     }
     let first = asm.load(BPF_B, 6, header);
     asm.load_index_constant(40, first)
+}
+
+/// Over a fragment header whose packet is whole (RFC 6946); it has no length field.
+fn atomic_fragment(asm: &mut Assembler, next: Label, nobodys: Label) -> Label {
+    let kind = asm.load_scratch(NEXT_HEADER, next);
+    let at_next = asm.copy_to_index(kind);
+    let moved = asm.add_index(at_next);
+    let bytes = asm.load_constant(8, moved);
+    let stored = asm.store_scratch(NEXT_HEADER, bytes);
+    let next_header = asm.load_indexed(BPF_B, 0, stored);
+    let offset_and_more = asm.branch(BPF_JSET, 0xfff9, nobodys, next_header);
+    asm.load_indexed(BPF_H, 2, offset_and_more)
 }
 
 /// Over an extension header of its length field and `more` units of two to the power of `shift`

@@ -73,21 +73,33 @@ impl Packet {
             bytes[6..8].fill(0);
             bytes[9] = self.protocol;
             bytes[10..12].fill(0);
+            bytes[12] = 10;
             let header_bytes = usize::from(self.ip_words) * 4;
+            // No operation: noise would be malformed options.
+            bytes[20..header_bytes].fill(1);
             let checksum = Sum::default().with_bytes(&bytes[..header_bytes]).checksum();
             bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
             header_bytes
         } else {
             bytes[0] = 0x60;
+            bytes[8] = 0x20;
             bytes[4..6].copy_from_slice(&(total - 40).to_be_bytes());
             let mut kind_at = 6;
             let mut at = 40;
             for (kind, length) in &self.extensions {
                 bytes[kind_at] = *kind;
                 bytes[at + 1] = *length;
+                // An atomic fragment, or a routing header without segments left.
+                if matches!(*kind, 43 | 44) {
+                    bytes[at + 2..at + 4].fill(0);
+                }
                 kind_at = at;
                 let length = usize::from(*length);
-                at += if *kind == 51 { (length + 2) * 4 } else { (length + 1) * 8 };
+                at += match *kind {
+                    44 => 8,
+                    51 => (length + 2) * 4,
+                    _ => (length + 1) * 8,
+                };
             }
             bytes[kind_at] = self.protocol;
             at
@@ -116,7 +128,7 @@ fn options_and_extension_headers_hide_no_port() {
         extensions: Vec::new(),
         noise: (0..460).map(|n| (n * 7) as u8).collect(),
     };
-    let chain = [(0, 0), (60, 1), (43, 2), (51, 3), (135, 0), (139, 1), (140, 0), (60, 2)];
+    let chain = [(0, 0), (60, 1), (43, 2), (51, 3), (135, 0), (139, 1), (140, 0), (44, 3)];
     let samples = [
         plain.clone(),
         Packet { ip_words: 15, ..plain.clone() },
