@@ -1,9 +1,10 @@
 //! Single resources: asked of the kernel, taken over when it answers, and given up.
 
-use mcr_core::ids::RuleId;
+use mcr_core::ids::{IfIndex, RuleId};
 use mcr_core::plan::{Action, Fate, IngressKey, Resource};
 
 use crate::asked::{Step, Ticket};
+use crate::limits;
 use crate::resources::Refusal;
 use crate::resources::ingress::{NewSpare, Opened, Opening, Retired};
 use crate::state::State;
@@ -85,11 +86,12 @@ impl State {
         let Some(rules) = self.asked.end(&resource, ticket) else {
             return;
         };
+        let ifindex = resource.ifindex();
         match outcome {
             Ok(()) => self.acquired(resource),
             Err(refusal) => self.refused(resource, &refusal),
         }
-        self.answer_rules(rules);
+        self.answer_rules(ifindex, rules);
     }
 
     /// The sockets of an ingress were opened, or refused.
@@ -122,7 +124,7 @@ impl State {
             }
         }
         self.take_deferred_steps(&resource);
-        self.answer_rules(rules);
+        self.answer_rules(resource.ifindex(), rules);
     }
 
     /// A dead worker's socket has left its steering group.
@@ -196,7 +198,7 @@ impl State {
 
     fn withdraw(&mut self, resource: &Resource) {
         let rules = self.asked.withdraw(resource);
-        self.answer_rules(rules);
+        self.answer_rules(resource.ifindex(), rules);
     }
 
     fn release(&mut self, resource: &Resource, workers: &mut Workers) {
@@ -243,9 +245,13 @@ impl State {
         self.ask(resource, ticket)
     }
 
-    /// These rules wait for no more answers.
-    pub(crate) fn answer_rules(&mut self, rules: Vec<RuleId>) {
-        self.tell_conditions(&rules);
+    /// These rules wait for no more answers. Many of them are told of at the next ticks.
+    fn answer_rules(&mut self, ifindex: IfIndex, rules: Vec<RuleId>) {
+        if rules.len() > limits::SETTLED_AT_ONCE / 4 {
+            self.conditions.unsettle(ifindex);
+        } else {
+            self.tell_conditions(&rules);
+        }
         self.answered.extend(rules);
     }
 }

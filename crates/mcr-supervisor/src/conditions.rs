@@ -1,11 +1,12 @@
 //! How the rules are, as far as that has been told: what differs now is an event.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mcr_api::control::{EventKind, RuleState};
 use mcr_core::ids::{IfIndex, RuleId};
 use mcr_core::rule_set::DeclaredRule;
 
+use crate::limits;
 use crate::news;
 use crate::state::State;
 
@@ -18,14 +19,14 @@ pub(crate) struct Conditions {
     told: BTreeMap<RuleId, Condition>,
     /// Interfaces on which something was gained, lost or refused that rules share. Their rules are
     /// looked at together, later: a thousand refusals are not to have every rule looked at a
-    /// thousand times.
-    unsettled: BTreeSet<IfIndex>,
+    /// thousand times. And the last rule that was looked at.
+    unsettled: BTreeMap<IfIndex, Option<RuleId>>,
 }
 
 impl Conditions {
     /// Something that rules share is otherwise on this interface.
     pub(crate) fn unsettle(&mut self, ifindex: IfIndex) {
-        self.unsettled.insert(ifindex);
+        self.unsettled.insert(ifindex, None);
     }
 
     /// Takes down how a rule is now. Returns what there is to be told of it.
@@ -74,15 +75,23 @@ impl State {
         }
     }
 
-    /// Tells what is new of rules that share something with others.
+    /// Tells what is new of rules that share something with others, of so many at a time.
     pub(crate) fn settle_conditions(&mut self) {
-        for ifindex in std::mem::take(&mut self.conditions.unsettled) {
+        let mut room = limits::SETTLED_AT_ONCE;
+        while let Some((ifindex, after)) = self.conditions.unsettled.pop_first() {
             // Where there is none, its rules were looked at when it went.
             let Some(interface) = self.interfaces.numbered(ifindex) else {
                 continue;
             };
-            let rules: Vec<RuleId> = self.rules_on(interface).collect();
+            let rules = self.rules.on_interface(&interface.name);
+            let rules = rules.filter(|id| after.is_none_or(|after| *id > after));
+            let rules: Vec<RuleId> = rules.take(room).collect();
             self.tell_conditions(&rules);
+            room -= rules.len();
+            if room == 0 {
+                self.conditions.unsettled.insert(ifindex, rules.last().copied());
+                return;
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ mod ownership;
 mod pace;
 mod peer;
 mod server;
+mod slices;
 mod socket;
 mod subscriber;
 mod traces;
@@ -28,6 +29,7 @@ pub(crate) use server::{Entrance, Host, serve};
 pub(crate) use socket::{ControlSocket, SocketError, make_directory};
 
 use crate::audit::{Audit, By, Change};
+pub(crate) use slices::{Part, Slices};
 pub(crate) use waiting::{Done, Waiting};
 
 use crate::limits;

@@ -69,9 +69,9 @@ pub(crate) const SYNC_FAILURES: u32 = 3;
 /// synchronisation begins anew, which is then the shorter way.
 pub(crate) const SYNC_BACKLOG: usize = 4_096;
 
-/// Messages of a synchronisation that go out in one turn: some milliseconds of JSON, so that
-/// clients and other workers are not kept waiting.
-pub(crate) const SYNC_MESSAGES_AT_ONCE: usize = 16;
+/// Messages of a synchronisation that go out in one turn: a millisecond of JSON, so that clients and
+/// other workers are not kept waiting.
+pub(crate) const SYNC_MESSAGES_AT_ONCE: usize = 4;
 
 /// The wait before the second restart of a worker; the first comes at once.
 pub(crate) const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -146,6 +146,9 @@ pub(crate) const SAMPLE_INTERVAL: Duration = Duration::from_millis(1000 / 2);
 
 /// Samples kept: the last second's two, and the one before them, where the second begins.
 pub(crate) const SAMPLES: usize = 2 + 1;
+
+/// Rules looked at in one tick where something changed that they share: a millisecond or two.
+pub(crate) const SETTLED_AT_ONCE: usize = 4 * 1_024;
 
 /// Rules sampled in one turn: under a millisecond.
 pub(crate) const SAMPLED_AT_ONCE: usize = 1_024;

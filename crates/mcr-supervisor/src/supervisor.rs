@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::audit::Audit;
 use crate::configuration::Configuration;
-use crate::control::{self, Asker, Clients, Waiting};
+use crate::control::{self, Asker, Clients, Slices, Waiting};
 use crate::event::Event;
 use crate::limits;
 use crate::log::Log;
@@ -41,6 +41,8 @@ pub(crate) struct Supervisor {
     pub(crate) clients: Arc<Clients>,
     pub(crate) service_manager: ServiceManager,
     pub(crate) turns: Turns,
+    /// Answers that take more than one turn.
+    pub(crate) slices: Slices,
     /// Clients that wait for the kernel.
     pub(crate) waiting: Waiting,
     /// Ticks since the service manager was told how it stands.
@@ -75,6 +77,7 @@ impl Supervisor {
             clients: Arc::default(),
             service_manager: ServiceManager::from_environment(),
             turns: Turns::default(),
+            slices: Slices::default(),
             waiting: Waiting::default(),
             status_ticks: 0,
             inbox,
@@ -151,6 +154,11 @@ impl Supervisor {
                     if self.turn(event.name(), |this| this.handle(event)) == Next::End {
                         return;
                     }
+                    // Also where events never cease.
+                    self.turn("long answer", Self::make_slice);
+                }
+                () = ready(()), if self.slices.are_under_way() => {
+                    self.turn("long answer", Self::make_slice);
                 }
                 () = ready(()), if self.sampler.is_under_way() => self.turn("sample", |this| {
                     rates::sample(&this.state, &this.workers, &mut this.sampler);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use mcr_api::control::{
-    Answer, Command, ErrorBody, ErrorCode, Events, PROTOCOL_VERSION, Removed, RuleReference, Rules,
-    Selection, Subscribed, Version, Workers as WorkersAnswer,
+    Answer, Command, ErrorBody, ErrorCode, Events, PROTOCOL_VERSION, Removed, RuleReference,
+    Selection, Stats, Subscribed, Version, Workers as WorkersAnswer,
 };
 use mcr_api::log::{Area, Level};
 use mcr_api::rule::RuleSpec;
@@ -15,7 +15,7 @@ use mcr_core::rule_set::Refused;
 use tokio::sync::oneshot;
 use tracing::info;
 
-use super::{Applying, Asker, Done, Peer, Reply, traces};
+use super::{Applying, Asker, Done, Part, Peer, Reply, traces};
 use crate::audit::{By, Change};
 use crate::log::RULES;
 use crate::stats::report;
@@ -47,9 +47,7 @@ pub(crate) fn answer(
         },
         Command::RemoveRule { rule } => remove_rule(supervisor, &rule),
         Command::ListRules {} => {
-            let state = &supervisor.state;
-            let rules = state.rules.iter().map(|declared| state.rule_status(declared)).collect();
-            Ok(Answer::Rules(Rules { rules })).into()
+            return supervisor.answer_in_slices(asker, Part::Rules(Vec::new()));
         }
         Command::ListWorkers {} => {
             let holdings = &supervisor.state.holdings;
@@ -61,7 +59,12 @@ pub(crate) fn answer(
             }))
             .into()
         }
-        Command::GetStats(selection) => get_stats(supervisor, &selection),
+        Command::GetStats(selection) => match get_stats(supervisor, &selection) {
+            Ok(stats) if selection.rule.is_none() => {
+                return supervisor.answer_in_slices(asker, Part::Stats(stats, selection));
+            }
+            stats => stats.map(Answer::Stats).into(),
+        },
         Command::GetEvents {} => {
             Ok(Answer::Events(Events { events: supervisor.state.news.recent() })).into()
         }
@@ -101,14 +104,12 @@ fn add_rule(supervisor: &mut Supervisor, spec: RuleSpec) -> Result<(RuleId, bool
     Ok((added.id, added.created))
 }
 
-fn get_stats(supervisor: &Supervisor, selection: &Selection) -> Reply {
-    let rule = selection.rule.as_ref().map(|rule| supervisor.state.rule(rule)).transpose();
-    let rule = match rule {
-        Ok(declared) => declared.map(|declared| declared.id),
-        Err(error) => return Err(error).into(),
-    };
+/// All but the rules, where more than one is asked for.
+fn get_stats(supervisor: &Supervisor, selection: &Selection) -> Result<Box<Stats>, ErrorBody> {
+    let rule = selection.rule.as_ref().map(|rule| supervisor.state.rule(rule)).transpose()?;
+    let rule = rule.map(|declared| declared.id);
     let selected = report::Selected { rule, interface: selection.interface.as_deref() };
-    Ok(Answer::Stats(Box::new(report::stats(supervisor, &selected)))).into()
+    Ok(Box::new(report::stats(supervisor, &selected)))
 }
 
 fn remove_rule(supervisor: &mut Supervisor, reference: &RuleReference) -> Reply {

@@ -34,21 +34,14 @@ impl Selected<'_> {
         self.interface.is_none_or(|selected| selected == name)
     }
 
-    fn takes_rule(&self, rule: &Rule) -> bool {
+    pub(crate) fn takes_rule(&self, rule: &Rule) -> bool {
         let outputs = rule.outputs.iter().map(|output| &output.endpoint);
         let mut endpoints = outputs.chain([&rule.input.endpoint]);
         endpoints.any(|endpoint| self.takes_interface(endpoint.interface.as_str()))
     }
-
-    fn rules<'s>(&self, state: &'s State) -> impl Iterator<Item = &'s DeclaredRule> {
-        let one = self.rule.and_then(|id| state.rules.get(id));
-        let all = self.rule.is_none().then(|| state.rules.iter());
-        let rules = one.into_iter().chain(all.into_iter().flatten());
-        rules.filter(|declared| self.takes_rule(&declared.rule))
-    }
 }
 
-/// What is counted, and by how much it grows.
+/// What is counted, and by how much it grows; of the rules only one that is selected by its id.
 pub(crate) fn stats(supervisor: &Supervisor, selected: &Selected<'_>) -> Stats {
     let Supervisor { state, workers, sampler, started, .. } = supervisor;
     let now = monotonic_ns();
@@ -64,7 +57,8 @@ pub(crate) fn stats(supervisor: &Supervisor, selected: &Selected<'_>) -> Stats {
         })
         .collect();
     let totals = sum(&cores);
-    let rules = selected.rules(state).map(|rule| rule_stats(rule, supervisor, now));
+    let rule = selected.rule.and_then(|id| state.rules.get(id));
+    let rule = rule.filter(|declared| selected.takes_rule(&declared.rule));
     Stats {
         uptime_s: now.saturating_sub(*started) as f64 / 1e9,
         rates: rates::of_totals(&sampler.totals, &totals, now),
@@ -73,7 +67,7 @@ pub(crate) fn stats(supervisor: &Supervisor, selected: &Selected<'_>) -> Stats {
         cores,
         ring_memory_bytes: state.holdings.ingresses.ring_bytes(),
         rings: ring_stats(supervisor, selected, now),
-        rules: rules.collect(),
+        rules: rule.map(|declared| rule_stats(declared, supervisor)).into_iter().collect(),
     }
 }
 
@@ -147,7 +141,9 @@ fn core_rates(
     both.map(|(ledger, history)| rates::of_core(history, ledger, now)).unwrap_or_default()
 }
 
-fn rule_stats(declared: &DeclaredRule, supervisor: &Supervisor, now: u64) -> RuleStats {
+/// What a rule counted, and by how much it grows.
+pub(crate) fn rule_stats(declared: &DeclaredRule, supervisor: &Supervisor) -> RuleStats {
+    let now = monotonic_ns();
     let Supervisor { state, workers, sampler, .. } = supervisor;
     let tally = rule_tally(declared, state, workers);
     let rates = RuleRates::new(sampler.rules.get(&declared.id), sampler.quiet_until, now);
