@@ -69,8 +69,8 @@ pub(crate) const SYNC_FAILURES: u32 = 3;
 /// synchronisation begins anew, which is then the shorter way.
 pub(crate) const SYNC_BACKLOG: usize = 4_096;
 
-/// Messages of a synchronisation that go out in one turn: a millisecond of JSON, so that clients and
-/// other workers are not kept waiting.
+/// Messages of a synchronisation that go out in one turn: a millisecond of JSON, so that clients
+/// and other workers are not kept waiting.
 pub(crate) const SYNC_MESSAGES_AT_ONCE: usize = 4;
 
 /// The wait before the second restart of a worker; the first comes at once.
