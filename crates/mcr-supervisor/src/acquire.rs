@@ -110,13 +110,9 @@ impl State {
             Ok(opened) => {
                 let interface = self.interfaces.named(&opening.key.interface);
                 let mtu = interface.map_or(0, |interface| interface.mtu);
-                match self.holdings.take_ingress(opening, mtu, opened) {
-                    Ok(change) => {
-                        workers.announce(change, &self.holdings);
-                        self.acquired(resource.clone());
-                    }
-                    Err(refusal) => self.refused(resource.clone(), &refusal),
-                }
+                let change = self.holdings.take_ingress(opening, mtu, opened);
+                workers.announce(change, &self.holdings);
+                self.acquired(resource.clone());
             }
             Err(refusal) => {
                 self.holdings.ingresses.abandon_opening(&opening, None);

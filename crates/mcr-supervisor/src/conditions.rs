@@ -77,6 +77,9 @@ impl State {
 
     /// Tells what is new of rules that share something with others, of so many at a time.
     pub(crate) fn settle_conditions(&mut self) {
+        for ifindex in self.holdings.ingresses.take_refitted() {
+            self.conditions.unsettle(ifindex);
+        }
         let mut room = limits::SETTLED_AT_ONCE;
         while let Some((ifindex, after)) = self.conditions.unsettled.pop_first() {
             // Where there is none, its rules were looked at when it went.

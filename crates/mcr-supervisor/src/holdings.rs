@@ -111,15 +111,10 @@ impl Holdings {
     }
 
     /// The sockets of an ingress are there.
-    pub(crate) fn take_ingress(
-        &mut self,
-        opening: Opening,
-        mtu: u32,
-        opened: Opened,
-    ) -> Result<Change, Refusal> {
-        let id = self.ingresses.finish_opening(opening, mtu, opened)?;
+    pub(crate) fn take_ingress(&mut self, opening: Opening, mtu: u32, opened: Opened) -> Change {
+        let id = self.ingresses.finish_opening(opening, mtu, opened);
         self.gained(Fingerprint::of(Kind::Ingress, id.0), None);
-        Ok(Change::IngressOpened(id))
+        Change::IngressOpened(id)
     }
 
     pub(crate) fn close_ingress(&mut self, key: &IngressKey) -> Option<(Change, RingPlace)> {

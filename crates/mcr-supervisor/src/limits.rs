@@ -136,9 +136,9 @@ pub(crate) const EXCLUSIONS: u32 = 2 * mcr_core::limits::RULES as u32;
 /// can be made: what a /24 holds.
 pub(crate) const FILTER_BLOCK: u32 = 256;
 
-/// The shortest filter that is tried when the kernel refuses longer ones: the 20 KiB of
-/// `net.core.optmem_max` before Linux 6.7 hold 2,560 instructions, and other options share them.
-pub(crate) const FILTER_INSTRUCTIONS_FLOOR: usize = 4_096 / 16;
+/// The longest pause, in ticks, before a refused resource is asked for again: 10 s. An operator
+/// who raises a limit waits no longer, and grace periods for nothing are few.
+pub(crate) const RETRY_TICKS_LONGEST: u32 = 10 * 4;
 
 /// Time between two samples of the counters: two to a second, so that a rate over the last second
 /// is at most half a second old.

@@ -5,6 +5,7 @@ pub(crate) mod devices;
 pub(crate) mod egress;
 pub(crate) mod exclusion;
 pub(crate) mod ingress;
+pub(crate) mod pause;
 pub(crate) mod problems;
 
 use mcr_core::endpoint::InterfaceName;

@@ -117,7 +117,7 @@ impl State {
         };
         let pending = demand.pending.iter().map(ToString::to_string);
         let refused = demand.resources.iter().filter_map(|resource| self.problems.of(resource));
-        let refused = refused.map(ToOwned::to_owned);
+        let refused = refused.map(ToOwned::to_owned).chain(self.kept_out(id));
         let asked = demand.resources.iter().filter(|resource| self.asked.contains(resource));
         let asked =
             asked.map(|resource| format!("the kernel has not answered yet: {}", call(resource)));
@@ -136,7 +136,7 @@ impl State {
 
     /// Whether a rule can relay.
     pub(crate) fn is_active(&self, id: RuleId) -> bool {
-        self.demands.get(&id).is_some_and(|demand| self.is_read(demand))
+        self.demands.get(&id).is_some_and(|demand| self.is_read(id, demand))
     }
 
     /// The same as a state.
@@ -146,14 +146,22 @@ impl State {
 
     /// How many rules can relay.
     pub(crate) fn active_rules(&self) -> usize {
-        self.demands.values().filter(|demand| self.is_read(demand)).count()
+        self.demands.iter().filter(|(id, demand)| self.is_read(**id, demand)).count()
     }
 
     /// Whether the input's interface can deliver and is being read.
-    fn is_read(&self, demand: &Demand) -> bool {
+    fn is_read(&self, id: RuleId, demand: &Demand) -> bool {
         let mut resources = demand.resources.iter();
         let is_open = |r: &Resource| self.held.contains(r) && !self.asked.contains(r);
-        demand.hears && resources.any(|r| matches!(r, Resource::Ingress(_)) && is_open(r))
+        demand.hears
+            && resources.any(|r| matches!(r, Resource::Ingress(_)) && is_open(r))
+            && self.kept_out(id).is_none()
+    }
+
+    /// Why the kernel's filter keeps out what the rule wants, where it does.
+    fn kept_out(&self, id: RuleId) -> Option<String> {
+        let key = self.holdings.route(id)?.key;
+        self.holdings.ingresses.filter_refusal(key.ifindex, key.address, key.port)
     }
 }
 

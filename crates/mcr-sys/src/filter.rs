@@ -70,15 +70,29 @@ impl Program {
     /// [`Program::admit`] in at most `instructions` instructions, for kernels whose
     /// `net.core.optmem_max` (20 KiB before Linux 6.7) refuses a longer one with `ENOMEM`. Where
     /// the exact program is longer, it becomes coarser and so admits more: first without ports,
-    /// then with neighbouring intervals merged. A single interval per family always remains.
+    /// then with neighbouring intervals merged, then all UDP of a wanted family.
     pub fn admit_within(admission: &Admission, instructions: usize) -> Self {
+        Self::fitted(admission, instructions).0
+    }
+
+    /// [`Program::admit_within`], with what the program admits. Longer than `instructions` only
+    /// where it cannot be coarser.
+    pub fn fitted(admission: &Admission, instructions: usize) -> (Self, Admission) {
         let instructions = instructions.min(limits::MAX_INSTRUCTIONS);
         let mut program = admission.compile();
         let mut admission = admission.clone();
         while program.len() > instructions && admission.coarsen() {
             program = admission.compile();
         }
-        program
+        (program, admission)
+    }
+
+    /// The shortest program that admits everything wanted, with what it admits: all UDP of each
+    /// wanted family.
+    pub fn coarsest(admission: &Admission) -> (Self, Admission) {
+        let mut admission = admission.clone();
+        admission.admit_families();
+        (admission.compile(), admission)
     }
 
     /// The verdict of a reference machine on a frame that comes in: how many bytes of it are kept.

@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 
 use mcr_core::admission::{Admission, Interval, WantedDestinations};
 use mcr_core::interfaces::LinkLayer;
-use mcr_sys::filter::{self, Program};
+use mcr_sys::filter;
 
 use super::link_header;
 use crate::limits;
@@ -72,20 +72,19 @@ impl InterfaceAdmission {
         !self.stale && self.strangers.is_none() && nothing(&self.admitted)
     }
 
-    /// The filter of at most so many instructions.
-    pub(crate) fn program(&self, link: LinkLayer, instructions: usize) -> Program {
+    /// What the filter is to let in.
+    pub(crate) fn wanted_by_filter(&self, link: LinkLayer) -> filter::Admission {
         let interval = |interval: &Interval| filter::Interval {
             first: interval.first,
             last: interval.last,
             ports: interval.ports.clone(),
         };
-        let admission = filter::Admission {
+        filter::Admission {
             link: link_header(link),
             v4: self.admitted.v4.iter().map(interval).collect(),
             v6: self.admitted.v6.iter().map(interval).collect(),
             strangers: self.strangers,
-        };
-        Program::admit_within(&admission, instructions)
+        }
     }
 
     fn make(&mut self) {

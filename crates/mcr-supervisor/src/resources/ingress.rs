@@ -12,6 +12,7 @@
 //! made one after the other, which [`crate::workers`] sees to.
 
 mod closing;
+mod fit;
 mod opening;
 mod replacement;
 mod set;
@@ -22,14 +23,11 @@ use std::num::NonZeroU32;
 use std::os::fd::BorrowedFd;
 
 use mcr_api::worker::WorkerCommand;
-use mcr_core::endpoint::InterfaceName;
 use mcr_core::ids::{IfIndex, IngressId, WorkerId};
 use mcr_core::limits::INGRESSES;
 use mcr_core::plan::IngressKey;
 use mcr_core::slots::Slots;
-use mcr_sys::SetupError;
 use mcr_sys::filter::Program;
-use tracing::warn;
 
 use super::Refusal;
 use super::admission::InterfaceAdmission;
@@ -57,6 +55,10 @@ pub(crate) struct Ingresses {
     steering: Program,
     rings: Rings,
     next_id: u32,
+    /// Interfaces whose filters' refusals began or ended.
+    refitted: BTreeSet<IfIndex>,
+    /// Whether a filter is refused: nearly always none is, and rules are many.
+    any_refused: bool,
     /// Shut until the first workers hold their routes: nothing is received for nobody.
     open: bool,
     closing: Closing,
@@ -93,6 +95,8 @@ impl Ingresses {
             steering,
             rings,
             next_id: 1,
+            refitted: BTreeSet::new(),
+            any_refused: false,
             open: false,
             closing: Closing::default(),
             replacement: Replacement::default(),
@@ -126,26 +130,20 @@ impl Ingresses {
         opening: Opening,
         mtu: u32,
         opened: Opened,
-    ) -> Result<IngressId, Refusal> {
+    ) -> IngressId {
         let Opening { key, place, .. } = opening;
         let id = IngressId(self.next_id);
         let ifindex = key.ifindex;
-        let mut set = IngressSet::new(RingPlace { id, place, key: key.clone() }, mtu, opened);
-        if self.open {
-            let admission = self.admissions.entry(ifindex).or_default();
-            if let Err(error) = set.admit(admission) {
-                self.give_back_place(place);
-                self.hands.dispose_all(set.into_sockets());
-                return Err(error.into());
-            }
-        }
+        let set = IngressSet::new(RingPlace { id, place, key: key.clone() }, mtu, opened);
         self.next_id += 1;
         self.by_key.insert(key, id);
         self.sets.insert(id, set);
+        self.admissions.entry(ifindex).or_default();
+        self.admit_on(ifindex);
         if self.rings.has_spare(place) {
             self.order_spare(id);
         }
-        Ok(id)
+        id
     }
 
     /// The set is not wanted any more, or could not be had.
@@ -172,11 +170,12 @@ impl Ingresses {
     pub(crate) fn open_filters(&mut self) {
         self.open = true;
         for set in self.sets.values_mut() {
-            let admission = self.admissions.entry(set.ring.key.ifindex).or_default();
-            if let Err(error) = set.admit(admission) {
-                warn_of_filter(&set.ring.key.interface, &error);
+            let ifindex = set.ring.key.ifindex;
+            if set.admit(self.admissions.entry(ifindex).or_default()) {
+                self.refitted.insert(ifindex);
             }
         }
+        self.look_for_refusals();
     }
 
     /// A route takes this from the interface.
@@ -219,6 +218,16 @@ impl Ingresses {
         for ifindex in stale {
             self.admit_on(ifindex);
         }
+        if self.open {
+            for set in self.sets.values_mut() {
+                let ifindex = set.ring.key.ifindex;
+                let admission = self.admissions.get(&ifindex);
+                if admission.is_some_and(|admission| set.retry(admission)) {
+                    self.refitted.insert(ifindex);
+                }
+            }
+            self.look_for_refusals();
+        }
         self.admissions.retain(|_, admission| !admission.is_idle());
     }
 
@@ -227,10 +236,37 @@ impl Ingresses {
             return;
         };
         for set in self.sets.values_mut().filter(|set| set.ring.key.ifindex == ifindex) {
-            if let Err(error) = set.admit(admission) {
-                warn_of_filter(&set.ring.key.interface, &error);
+            if set.admit(admission) {
+                self.refitted.insert(ifindex);
             }
         }
+        self.look_for_refusals();
+    }
+
+    fn look_for_refusals(&mut self) {
+        self.any_refused = self.sets.values().any(|set| set.fit.is_refused());
+    }
+
+    /// Interfaces whose filters' refusals began or ended since this was last asked.
+    pub(crate) fn take_refitted(&mut self) -> BTreeSet<IfIndex> {
+        std::mem::take(&mut self.refitted)
+    }
+
+    /// Why datagrams to this destination are kept out by the interface's filter, where they are.
+    pub(crate) fn filter_refusal(
+        &self,
+        ifindex: IfIndex,
+        address: IpAddr,
+        port: u16,
+    ) -> Option<String> {
+        if !self.any_refused {
+            return None;
+        }
+        let mut sets = self.sets.values();
+        let set = sets.find(|set| set.ring.key.ifindex == ifindex)?;
+        let refusal = set.fit.refusal(address, port)?;
+        let interface = &set.ring.key.interface;
+        Some(format!("interface {interface} does not let this input in: {refusal}"))
     }
 
     /// Every ring in the order of ids.
@@ -265,13 +301,4 @@ impl Ingresses {
             set.mark_handed(worker);
         }
     }
-}
-
-/// The filter before stays, so what is wanted since then may not come in.
-fn warn_of_filter(interface: &InterfaceName, error: &SetupError) {
-    warn!(
-        %interface,
-        "{interface}: {error}; until a change of its rules has it tried again, what was added \
-         since may not be received: raise net.core.optmem_max, or remove rules"
-    );
 }

@@ -4,6 +4,7 @@ use super::Program;
 use super::assembler::{Assembler, Label};
 use libc::{BPF_B, BPF_H, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JSET, BPF_W};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 /// What a packet socket shows before the IP header.
@@ -99,7 +100,31 @@ impl Admission {
             coarser |= family.len() > 1;
             *family = family.chunks(2).map(hull).collect();
         }
+        coarser || self.admit_families()
+    }
+
+    /// Admits all UDP of each wanted family; false where that is so already.
+    pub(super) fn admit_families(&mut self) -> bool {
+        let mut coarser = false;
+        for family in [&mut self.v4, &mut self.v6] {
+            if !family.is_empty() && !is_everything(family) {
+                *family = vec![Interval { first: 0, last: u32::MAX, ports: Vec::new() }];
+                coarser = true;
+            }
+        }
         coarser
+    }
+
+    /// Whether UDP datagrams to this destination are admitted.
+    pub fn admits(&self, address: IpAddr, port: u16) -> bool {
+        let (key, intervals) = match address {
+            IpAddr::V4(v4) => (v4.to_bits(), &self.v4),
+            IpAddr::V6(v6) => (v6.to_bits() as u32, &self.v6),
+        };
+        let before = intervals.partition_point(|interval| interval.last < key);
+        intervals.get(before).is_some_and(|interval| {
+            interval.first <= key && (interval.ports.is_empty() || interval.ports.contains(&port))
+        })
     }
 
     /// Tells the IP version.
@@ -123,6 +148,10 @@ impl Admission {
     /// RFC 791: protocol at 9, fragment offset at 6, destination at 16.
     fn ipv4(&self, asm: &mut Assembler, verdicts: Verdicts) -> Label {
         let ip = self.ip_header();
+        if is_everything(&self.v4) {
+            let udp = asm.branch(BPF_JEQ, UDP, verdicts.admit, verdicts.reject);
+            return asm.load(BPF_B, ip + 9, udp);
+        }
         let Some(search) = self.search(asm, &self.v4, verdicts) else {
             return verdicts.reject;
         };
@@ -140,13 +169,17 @@ impl Admission {
     /// RFC 8200: next header at 6, low 32 bits of the destination at 36.
     fn ipv6(&self, asm: &mut Assembler, verdicts: Verdicts) -> Label {
         let ip = self.ip_header();
-        let Some(search) = self.search(asm, &self.v6, verdicts) else {
-            return verdicts.reject;
+        let (port, without) = if is_everything(&self.v6) {
+            (verdicts.admit, verdicts.admit)
+        } else {
+            let Some(search) = self.search(asm, &self.v6, verdicts) else {
+                return verdicts.reject;
+            };
+            let address = asm.load(BPF_W, ip + 36, search);
+            let store = asm.store_scratch(PORT, address);
+            let port = asm.load(BPF_H, ip + IPV6_HEADER_BYTES + UDP_DESTINATION_PORT, store);
+            (port, asm.load_constant(UNKNOWN_PORT, store))
         };
-        let address = asm.load(BPF_W, ip + 36, search);
-        let store = asm.store_scratch(PORT, address);
-        let port = asm.load(BPF_H, ip + IPV6_HEADER_BYTES + UDP_DESTINATION_PORT, store);
-        let without = asm.load_constant(UNKNOWN_PORT, store);
         let mut next_header = verdicts.reject;
         for extension in EXTENSION_HEADERS {
             next_header = asm.branch(BPF_JEQ, extension, without, next_header);
@@ -236,6 +269,10 @@ impl<'a> Search<'a> {
 fn hull(neighbours: &[Interval]) -> Interval {
     let last = neighbours[neighbours.len() - 1].last;
     Interval { first: neighbours[0].first, last, ports: Vec::new() }
+}
+
+fn is_everything(intervals: &[Interval]) -> bool {
+    matches!(intervals, [Interval { first: 0, last: u32::MAX, ports }] if ports.is_empty())
 }
 
 fn is_sorted_and_disjoint(intervals: &[Interval]) -> bool {

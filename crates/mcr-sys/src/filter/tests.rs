@@ -166,10 +166,13 @@ proptest! {
     ) {
         let exact = Program::admit(&admission);
         let coarse = Program::admit_within(&admission, 64);
-        prop_assert!(coarse.len() <= 64);
+        let (coarsest, admitted) = Program::fitted(&admission, 0);
+        prop_assert_eq!(&Program::coarsest(&admission), &(coarsest.clone(), admitted));
+        prop_assert!(coarse.len() <= 64 && coarsest.len() <= 32);
         for fields in frames {
             let frame = frame(admission.link, &fields);
             prop_assert!(!verdict(&exact, &frame, 0) || verdict(&coarse, &frame, 0));
+            prop_assert!(!verdict(&coarse, &frame, 0) || verdict(&coarsest, &frame, 0));
         }
     }
 }

@@ -21,6 +21,7 @@ mod events;
 mod exclusive;
 mod fanout;
 mod faults;
+mod filters;
 mod fixture;
 mod frames;
 mod icmp;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     suite = frames::trials(suite);
     suite = membership::trials(suite);
     suite = network::trials(suite);
+    suite = filters::trials(suite);
     suite = load::trials(suite);
     suite = storm::trials(suite);
     suite = egress::trials(suite);

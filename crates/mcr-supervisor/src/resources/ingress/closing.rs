@@ -35,6 +35,7 @@ impl Ingresses {
     pub(crate) fn close(&mut self, key: &IngressKey, generation: u64) -> Option<RingPlace> {
         let id = self.by_key.remove(key)?;
         let set = self.sets.remove(&id)?;
+        self.look_for_refusals();
         set.shut();
         let ring = set.ring.clone();
         self.closing.read.insert(ring.place, Given { set, generation });

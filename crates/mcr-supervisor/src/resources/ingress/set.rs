@@ -5,16 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use mcr_api::worker::Ingress;
 use mcr_core::ids::WorkerId;
-use mcr_sys::SetupError;
 use mcr_sys::filter::Program;
 use mcr_sys::packet::PacketSocket;
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use super::super::Refusal;
 use super::super::admission::InterfaceAdmission;
 use super::RingPlace;
+use super::fit::Fit;
 use super::opening::{Blueprint, Opened};
-use crate::limits;
 
 /// One socket for each worker.
 #[derive(Debug)]
@@ -26,8 +25,7 @@ pub(super) struct IngressSet {
     pub(super) spare: Spare,
     /// Whether a member may be younger than one behind it.
     disordered: bool,
-    /// How long a filter the kernel takes.
-    instructions: usize,
+    pub(super) fit: Fit,
 }
 
 /// A socket that is ready for the next worker that dies: the last of the group, where nothing is
@@ -65,7 +63,7 @@ impl IngressSet {
             members: sockets.into_iter().map(member).collect(),
             spare: Spare::None,
             disordered: false,
-            instructions: usize::MAX,
+            fit: Fit::default(),
         }
     }
 
@@ -75,22 +73,33 @@ impl IngressSet {
         self.disordered
     }
 
-    /// Sets the filter of every socket that is somebody's.
-    pub(super) fn admit(&mut self, admission: &InterfaceAdmission) -> Result<(), SetupError> {
-        loop {
-            let program = admission.program(self.ring.key.link, self.instructions);
-            let mut sockets = self.members.iter().flat_map(Member::sockets);
-            let Err(error) = sockets.try_for_each(|socket| socket.set_filter(&program)) else {
-                return Ok(());
-            };
-            let shorter = program.len() / 2;
-            let out_of_memory = error.cause.kind() == std::io::ErrorKind::OutOfMemory;
-            if !out_of_memory || shorter < limits::FILTER_INSTRUCTIONS_FLOOR {
-                return Err(error);
-            }
-            let interface = &self.ring.key.interface;
-            debug!(%interface, "{interface}: {error}; trying {shorter} instructions");
-            self.instructions = shorter;
+    /// Sets the filter of every socket that is somebody's. Returns whether a refusal began or ended.
+    pub(super) fn admit(&mut self, admission: &InterfaceAdmission) -> bool {
+        let wanted = admission.wanted_by_filter(self.ring.key.link);
+        let members = &self.members;
+        let changed = self.fit.set(&wanted, || members.iter().flat_map(Member::sockets));
+        self.log_fit(changed);
+        changed
+    }
+
+    /// Asks again for what the kernel had no room for. Returns whether a refusal ended.
+    pub(super) fn retry(&mut self, admission: &InterfaceAdmission) -> bool {
+        let wanted = admission.wanted_by_filter(self.ring.key.link);
+        let members = &self.members;
+        let changed = self.fit.retry(&wanted, || members.iter().flat_map(Member::sockets));
+        self.log_fit(changed);
+        changed
+    }
+
+    fn log_fit(&self, changed: bool) {
+        let interface = &self.ring.key.interface;
+        match self.fit.error() {
+            Some(error) if changed => warn!(
+                %interface,
+                "{interface}: {error}; newer rules do not receive, older ones do; trying again"
+            ),
+            None if changed => info!(%interface, "{interface}: the filter fits now"),
+            _ => {}
         }
     }
 
@@ -158,7 +167,7 @@ impl IngressSet {
             }
         };
         if let Some(admission) = admission {
-            socket.set_filter(&admission.program(self.ring.key.link, self.instructions))?;
+            self.fit.set_one(&admission.wanted_by_filter(self.ring.key.link), &socket)?;
         }
         if let Some(member) = self.members.get_mut(worker.0 as usize) {
             member.candidate = Some(socket);
