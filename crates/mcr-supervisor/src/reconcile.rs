@@ -106,6 +106,9 @@ impl State {
         for action in lost {
             self.act(action, workers);
         }
+        for interface in changed.iter().filter_map(|name| self.interfaces.named(name)) {
+            self.problems.hurry(interface.index);
+        }
         let mut rules: BTreeSet<RuleId> =
             changed.iter().flat_map(|name| self.rules.on_interface(name)).collect();
         if addresses_differ {
@@ -114,7 +117,12 @@ impl State {
         for &id in &rules {
             self.shift_demand(id);
         }
-        let plan = plan::plan(&self.desired, &self.held);
+        let mut plan = plan::plan(&self.desired, &self.held);
+        let rests = |action: &Action| match action {
+            Action::Acquire(resource) => self.problems.rests(resource),
+            Action::Release(_) => false,
+        };
+        plan.after_routes.retain(|action| !rests(action));
         self.carry_out(plan, &rules, workers);
     }
 

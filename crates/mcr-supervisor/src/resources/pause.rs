@@ -16,6 +16,16 @@ impl Default for Pause {
 }
 
 impl Pause {
+    /// One that has ended.
+    pub(crate) fn over() -> Self {
+        Self { length: 1, left: 0 }
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.left == 0
+    }
+
     /// At each tick. Returns whether to try again now.
     pub(crate) fn is_over(&mut self) -> bool {
         self.left = self.left.saturating_sub(1);

@@ -4,37 +4,52 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use mcr_core::endpoint::InterfaceName;
+use mcr_core::ids::IfIndex;
 use mcr_core::plan::Resource;
 use tracing::{info, warn};
 
 use super::Refusal;
+use super::pause::Pause;
 use crate::limits;
 
 /// The refused resources.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
-    refused: BTreeMap<Resource, String>,
+    refused: BTreeMap<Resource, Problem>,
     /// Where the last round of retries ended.
     retried_to: Option<Resource>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Problem {
+    text: String,
+    /// Before the next attempt.
+    pause: Pause,
 }
 
 impl Problems {
     /// The resource was refused. Said once, until the reason changes; returns whether it has.
     pub(crate) fn note(&mut self, resource: Resource, refusal: &Refusal) -> bool {
         let text = refusal.to_string();
-        if self.refused.get(&resource) == Some(&text) {
-            return false;
+        let mut pause = Pause::default();
+        if let Some(known) = self.refused.get_mut(&resource) {
+            known.pause.lengthen();
+            if known.text == text {
+                return false;
+            }
+            pause = known.pause;
         }
         let interface = resource.interface().map(InterfaceName::as_str);
         warn!(interface, "{}{text}; trying again", on(&resource));
-        self.refused.insert(resource, text);
+        self.refused.insert(resource, Problem { text, pause });
         true
     }
 
     /// The resource is held now. Returns whether it was refused before.
     pub(crate) fn solved(&mut self, resource: &Resource) -> bool {
         let refused = self.refused.remove(resource);
-        if let Some(text) = &refused {
+        if let Some(Problem { text, .. }) = &refused {
             let interface = resource.interface().map(InterfaceName::as_str);
             info!(interface, "{}works now: {text}", on(resource));
         }
@@ -52,7 +67,20 @@ impl Problems {
         if self.refused.is_empty() {
             return None;
         }
-        self.refused.get(resource).map(String::as_str)
+        self.refused.get(resource).map(|problem| problem.text.as_str())
+    }
+
+    /// Whether the resource is to be left alone for a while: each attempt at an ingress costs
+    /// grace periods of the kernel's.
+    pub(crate) fn rests(&self, resource: &Resource) -> bool {
+        let problem = self.refused.get(resource).filter(|_| is_costly(resource));
+        problem.is_some_and(|problem| !problem.pause.has_ended())
+    }
+
+    /// The interface is otherwise now: what was refused on it is asked for at once.
+    pub(crate) fn hurry(&mut self, ifindex: IfIndex) {
+        let here = self.refused.iter_mut().filter(|(resource, _)| resource.ifindex() == ifindex);
+        here.for_each(|(_, problem)| problem.pause = Pause::over());
     }
 
     /// The next few to be asked for again, in turn.
@@ -61,15 +89,25 @@ impl Problems {
             Some(last) => Bound::Excluded(last),
             None => Bound::Unbounded,
         };
-        let due = self.refused.range((after, Bound::Unbounded));
-        let due: BTreeSet<Resource> =
-            due.take(limits::RETRIES_PER_TICK).map(|(resource, _)| resource.clone()).collect();
-        // A short round has reached the end, so the next begins at the first again.
-        if due.len() == limits::RETRIES_PER_TICK {
-            self.retried_to = due.last().cloned();
+        let mut due = BTreeSet::new();
+        let refused = self.refused.range_mut((after, Bound::Unbounded));
+        // Where the end is reached, the next round begins at the first again.
+        for (resource, problem) in refused {
+            if is_costly(resource) && !problem.pause.is_over() {
+                continue;
+            }
+            due.insert(resource.clone());
+            if due.len() == limits::RETRIES_PER_TICK {
+                self.retried_to = Some(resource.clone());
+                break;
+            }
         }
         due
     }
+}
+
+fn is_costly(resource: &Resource) -> bool {
+    matches!(resource, Resource::Ingress(_))
 }
 
 /// The interface that a message is about, where the kernel's own words do not name it.
@@ -83,8 +121,8 @@ fn on(resource: &Resource) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mcr_core::ids::IfIndex;
-    use mcr_core::plan::Membership;
+    use mcr_core::interfaces::LinkLayer;
+    use mcr_core::plan::{IngressKey, Membership, RingClass};
 
     use super::*;
 
@@ -112,6 +150,33 @@ mod tests {
         assert_eq!(rest.len(), 3);
         assert!(first.is_disjoint(&rest));
         assert_eq!(problems.take_due(), first);
+    }
+
+    #[test]
+    fn a_refused_ingress_is_asked_for_ever_more_seldom() {
+        let ingress = Resource::Ingress(IngressKey {
+            ifindex: IfIndex(1),
+            interface: "eth0".parse().unwrap(),
+            link: LinkLayer::Ethernet,
+            class: RingClass::Small,
+        });
+        let mut problems = Problems::default();
+        problems.note(ingress.clone(), &refusal());
+        let mut attempts = 0;
+        let ten_minutes = 10 * 60 * 4;
+        for _ in 0..ten_minutes {
+            for resource in problems.take_due() {
+                problems.note(resource, &refusal());
+                attempts += 1;
+            }
+        }
+        assert_eq!(attempts, 64, "of {ten_minutes} before");
+        assert!(problems.rests(&ingress));
+        problems.hurry(IfIndex(2));
+        assert!(problems.take_due().is_empty());
+        problems.hurry(IfIndex(1));
+        assert!(!problems.rests(&ingress));
+        assert_eq!(problems.take_due().len(), 1, "its interface has changed");
     }
 
     #[test]
