@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use mcr_api::control::EventKind;
 use mcr_core::ids::{RuleId, WorkerId};
 use mcr_core::interfaces::{Interface, Interfaces};
-use mcr_core::plan::{self, Demand, Incidents, Plan, Resource};
+use mcr_core::plan::{self, Action, Demand, Incidents, Plan, Resource};
 use mcr_core::route::Route;
 use mcr_core::rule::Rule;
 use mcr_core::rule_set::{Added, DeclaredRule, Difference, Refused};

@@ -22,7 +22,7 @@ impl Pause {
     }
 
     /// Whether it has ended.
-    pub(crate) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(self) -> bool {
         self.left == 0
     }
 

@@ -73,7 +73,7 @@ impl IngressSet {
         self.disordered
     }
 
-    /// Sets the filter of every socket that is somebody's. Returns whether a refusal began or ended.
+    /// Sets the filter of each socket that is somebody's. Returns whether a refusal began or ended.
     pub(super) fn admit(&mut self, admission: &InterfaceAdmission) -> bool {
         let wanted = admission.wanted_by_filter(self.ring.key.link);
         let members = &self.members;
