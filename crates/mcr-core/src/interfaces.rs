@@ -44,8 +44,42 @@ pub struct Interface {
     pub controller: Option<IfIndex>,
     /// Its usable addresses (not tentative, not failed), the primary one of each family first.
     pub addresses: Vec<IpAddr>,
-    /// The broadcast addresses of its IPv4 networks.
-    pub broadcasts: Vec<Ipv4Addr>,
+    /// The networks that it is in, one for each of these addresses.
+    pub networks: Vec<Network>,
+}
+
+/// An address and its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The interface's address.
+    pub address: IpAddr,
+    /// Leading bits that the network's addresses share.
+    pub prefix: u8,
+}
+
+impl Network {
+    /// Whether an address is in it.
+    fn contains(&self, address: IpAddr) -> bool {
+        let differ = match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                u128::from(own.to_bits() ^ other.to_bits()) << 96
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => own.to_bits() ^ other.to_bits(),
+            _ => return false,
+        };
+        differ.leading_zeros() >= self.prefix.into()
+    }
+
+    /// Its broadcast address, if it has more than two addresses (RFC 3021).
+    fn broadcast(&self) -> Option<Ipv4Addr> {
+        match self.address {
+            IpAddr::V4(v4) if self.prefix <= 30 => {
+                let hosts = u32::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+                Some(Ipv4Addr::from_bits(v4.to_bits() | hosts))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Interface {
@@ -54,19 +88,30 @@ impl Interface {
         std::iter::once(&self.name).chain(&self.alternatives)
     }
 
-    /// The address that datagrams to `destination` should come from: the primary one of its family,
-    /// and for IPv6 one of the destination's reach (RFC 6724, rule 2) where there is one.
+    /// The broadcast addresses of its IPv4 networks.
+    pub fn broadcasts(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.networks.iter().filter_map(Network::broadcast)
+    }
+
+    /// The address that datagrams to `destination` should come from: one of the destination's
+    /// network, as the kernel's route there has it; else one of the destination's reach (RFC 6724,
+    /// rule 2, and RFC 3927); else the primary one of its family.
     pub fn source_for(&self, destination: IpAddr) -> Option<IpAddr> {
+        let networks = self.networks.iter().filter(|network| network.contains(destination));
+        // Of equals the last would be taken, and the first is the primary one.
+        if let Some(network) = networks.rev().max_by_key(|network| network.prefix) {
+            return Some(network.address);
+        }
         let family = || self.addresses.iter().filter(|a| a.is_ipv4() == destination.is_ipv4());
         let local = is_link_local(destination);
         family().find(|a| is_link_local(**a) == local).or_else(|| family().next()).copied()
     }
 }
 
-/// IPv6 link-local, of a host (RFC 4291) or of a group (scope 2 and below, RFC 7346).
+/// Link-local, of a host (RFC 3927, RFC 4291) or of an IPv6 group (scope 2 and below, RFC 7346).
 fn is_link_local(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(_) => false,
+        IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) if v6.is_multicast() => v6.octets()[1] & 0x0f <= 2,
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
@@ -103,7 +148,7 @@ impl Interfaces {
     /// Whether an address is one of this host's, or a broadcast address of a network that it is in.
     pub fn is_local(&self, address: IpAddr) -> bool {
         let broadcast = |i: &Interface| match address {
-            IpAddr::V4(v4) => v4.is_broadcast() || i.broadcasts.contains(&v4),
+            IpAddr::V4(v4) => v4.is_broadcast() || i.broadcasts().any(|address| address == v4),
             IpAddr::V6(_) => false,
         };
         address.is_loopback() || self.iter().any(|i| i.addresses.contains(&address) || broadcast(i))
@@ -142,7 +187,9 @@ mod tests {
             carrier: true,
             controller: None,
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-            broadcasts: vec![[10, 0, 0, 255].into()],
+            networks: [("10.0.0.1", 24), ("10.0.0.2", 24), ("fd00::1", 64)]
+                .map(|(address, prefix)| Network { address: address.parse().unwrap(), prefix })
+                .into(),
         };
         let all: Interfaces = [interface.clone()].into_iter().collect();
         let named = |name: &str| all.named(&name.parse().unwrap()).is_some();
@@ -156,5 +203,42 @@ mod tests {
         assert_eq!(source("ff02::1234"), "fe80::1");
         assert_eq!(source("fe80::9"), "fe80::1");
         assert_eq!(source("2001:db8::1"), "fd00::1");
+    }
+
+    #[test]
+    fn source_is_of_the_destinations_network() {
+        let network =
+            |(address, prefix): (&str, u8)| Network { address: address.parse().unwrap(), prefix };
+        let networks = [
+            ("169.254.29.54", 16),
+            ("10.2.0.1", 24),
+            ("10.2.0.77", 24),
+            ("10.3.0.1", 8),
+            ("fe80::1", 64),
+            ("fd00:1::1", 64),
+            ("fd00:2::1", 64),
+        ];
+        let networks: Vec<Network> = networks.map(network).into();
+        let interface = Interface {
+            index: IfIndex(1),
+            name: "eth0".parse().unwrap(),
+            alternatives: Vec::new(),
+            link: Some(LinkLayer::Ethernet),
+            hardware: None,
+            mtu: 1500,
+            up: true,
+            carrier: true,
+            controller: None,
+            addresses: networks.iter().map(|network| network.address).collect(),
+            networks,
+        };
+        let source = |to: &str| interface.source_for(to.parse().unwrap()).unwrap().to_string();
+        assert_eq!(source("10.2.0.9"), "10.2.0.1", "the longest prefix, and its primary address");
+        assert_eq!(source("10.9.0.9"), "10.3.0.1");
+        assert_eq!(source("169.254.1.1"), "169.254.29.54");
+        assert_eq!(source("203.0.113.9"), "10.2.0.1", "by a router: a routable one");
+        assert_eq!(source("239.1.1.1"), "10.2.0.1");
+        assert_eq!(source("fd00:2::9"), "fd00:2::1");
+        assert_eq!(source("2001:db8::9"), "fd00:1::1");
     }
 }

@@ -6,11 +6,11 @@ mod listing;
 mod observer;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use mcr_core::endpoint::InterfaceName;
 use mcr_core::ids::IfIndex;
-use mcr_core::interfaces::{HardwareAddress, Interface, Interfaces, LinkLayer};
+use mcr_core::interfaces::{HardwareAddress, Interface, Interfaces, LinkLayer, Network};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
@@ -36,7 +36,7 @@ pub fn observed(mut bytes: &[u8]) -> Option<Interfaces> {
 
 /// Puts links and addresses together.
 fn interfaces(links: &[LinkMessage], messages: &[AddressMessage]) -> Interfaces {
-    let mut by_index: BTreeMap<u32, Vec<(bool, IpAddr)>> = BTreeMap::new();
+    let mut by_index: BTreeMap<u32, Vec<(bool, Network)>> = BTreeMap::new();
     // The kernel lists IPv4 addresses in the order in which they were set, but IPv6 ones newest
     // first: reversed, so that a new address does not become the source of running flows.
     let is_v6 = |message: &&AddressMessage| message.header.family == AddressFamily::Inet6;
@@ -46,7 +46,8 @@ fn interfaces(links: &[LinkMessage], messages: &[AddressMessage]) -> Interfaces 
             let flags = message.header.flags;
             let secondary = AddressHeaderFlags::Secondary | AddressHeaderFlags::Deprecated;
             let is_secondary = flags.intersects(secondary);
-            by_index.entry(message.header.index).or_default().push((is_secondary, address));
+            let network = Network { address, prefix: message.header.prefix_len };
+            by_index.entry(message.header.index).or_default().push((is_secondary, network));
         }
     }
     let interface = |link: &LinkMessage| {
@@ -63,8 +64,8 @@ fn interfaces(links: &[LinkMessage], messages: &[AddressMessage]) -> Interfaces 
             up: link.header.flags.contains(LinkFlags::Up),
             carrier: has_carrier(link),
             controller: controller(link),
-            addresses: addresses.into_iter().map(|(_, address)| address).collect(),
-            broadcasts: broadcasts(link, messages),
+            addresses: addresses.iter().map(|(_, network)| network.address).collect(),
+            networks: addresses.into_iter().map(|(_, network)| network).collect(),
         })
     };
     links.iter().filter_map(interface).collect()
@@ -106,19 +107,6 @@ fn alternative_names(link: &LinkMessage) -> Vec<InterfaceName> {
         _ => None,
     };
     properties.flatten().filter_map(name).collect()
-}
-
-/// The broadcast address of each network of more than two addresses (RFC 3021).
-fn broadcasts(link: &LinkMessage, messages: &[AddressMessage]) -> Vec<Ipv4Addr> {
-    let here = messages.iter().filter(|message| message.header.index == link.header.index);
-    let broadcast = |message: &AddressMessage| match usable_address(message)? {
-        IpAddr::V4(v4) if message.header.prefix_len <= 30 => {
-            let hosts = u32::MAX.checked_shr(message.header.prefix_len.into()).unwrap_or(0);
-            Some(Ipv4Addr::from_bits(v4.to_bits() | hosts))
-        }
-        _ => None,
-    };
-    here.filter_map(broadcast).collect()
 }
 
 /// Tunnels and the like do not know their operational state, and the kernel calls them running.

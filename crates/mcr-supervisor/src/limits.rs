@@ -215,6 +215,9 @@ pub(crate) const REPORTS_PAUSE: Duration = Duration::from_millis(10);
 /// The least time between two readings of the interfaces, so that a storm of changes costs little.
 pub(crate) const NETWORK_PAUSE: Duration = Duration::from_millis(20);
 
+/// The longest time between two readings of the interfaces: a lost message costs no more.
+pub(crate) const NETWORK_REREAD: Duration = Duration::from_secs(10);
+
 /// The wait before the interfaces are read again after an error: several times within the second
 /// in which a change must be noticed.
 pub(crate) const NETWORK_RETRY: Duration = Duration::from_millis(1000 / 4);

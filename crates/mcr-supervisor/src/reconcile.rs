@@ -291,11 +291,9 @@ impl State {
 
 /// What makes a unicast input the host's own or not, whichever interface has it.
 fn local_addresses(interfaces: &Interfaces) -> BTreeSet<IpAddr> {
-    let of = |i: &Interface| {
-        let broadcasts = i.broadcasts.clone().into_iter().map(IpAddr::from);
-        i.addresses.clone().into_iter().chain(broadcasts)
-    };
-    interfaces.iter().flat_map(of).collect()
+    let addresses = interfaces.iter().flat_map(|i| i.addresses.iter().copied());
+    let broadcasts = interfaces.iter().flat_map(Interface::broadcasts).map(IpAddr::from);
+    addresses.chain(broadcasts).collect()
 }
 
 fn is_unicast(rule: &Rule) -> bool {
@@ -329,7 +327,7 @@ mod tests {
             controller: None,
             addresses: Vec::new(),
             alternatives: Vec::new(),
-            broadcasts: Vec::new(),
+            networks: Vec::new(),
         };
         let before =
             Interfaces::from_iter([interface("a", 1), interface("b", 1), interface("c", 1)]);

@@ -43,7 +43,7 @@ impl Host {
                 name,
                 link: *u.choose(&[Some(LinkLayer::Ethernet), Some(LinkLayer::Ip), None])?,
                 alternatives: Vec::new(),
-                broadcasts: Vec::new(),
+                networks: Vec::new(),
                 hardware: if u.arbitrary()? { Some([2; 6]) } else { None },
                 mtu: *u.choose(&[0, 576, 1_500, 9_000, u32::MAX])?,
                 up: u.ratio(3, 4)?,

@@ -262,7 +262,9 @@ fn unanswered(output: &Output, interfaces: &Interfaces) -> Option<Pending> {
     // Nobody is asked for the hardware address of a group or a broadcast.
     let is_host = match endpoint.address {
         IpAddr::V4(v4) => {
-            !v4.is_multicast() && !v4.is_broadcast() && !interface.broadcasts.contains(&v4)
+            !v4.is_multicast()
+                && !v4.is_broadcast()
+                && !interface.broadcasts().any(|address| address == v4)
         }
         IpAddr::V6(v6) => !v6.is_multicast(),
     };

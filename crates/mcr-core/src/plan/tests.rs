@@ -16,7 +16,7 @@ fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
         name: name.parse().unwrap(),
         link: Some(LinkLayer::Ethernet),
         alternatives: Vec::new(),
-        broadcasts: Vec::new(),
+        networks: Vec::new(),
         hardware: None,
         mtu: 1500,
         up: true,

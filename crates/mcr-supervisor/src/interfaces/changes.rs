@@ -116,7 +116,7 @@ mod tests {
             name: name.parse().unwrap(),
             link: None,
             alternatives: Vec::new(),
-            broadcasts: Vec::new(),
+            networks: Vec::new(),
             hardware: None,
             mtu: 1500,
             up: true,

@@ -13,7 +13,7 @@ use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::interfaces;
@@ -134,7 +134,9 @@ async fn follow_changes(
                 continue;
             }
         }
-        if wake_ups.next().await.is_none() {
+        // A message that cannot be decoded wakes nobody, so the interfaces are read now and then.
+        let woken = timeout(limits::NETWORK_REREAD, wake_ups.next()).await;
+        if let Ok(None) = woken {
             warn!("the kernel's messages about interfaces ended; asking for them anew");
             sleep(limits::NETWORK_RETRY).await;
             if let Ok(again) = self::wake_ups() {

@@ -1,21 +1,62 @@
 //! Addresses that come, change and go: the source of what is sent follows.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use mcr_api::control::RuleState;
 use mcr_lab::harness::Suite;
+use mcr_lab::sink::Sink;
+use mcr_lab::topology::RelayTopology;
 use mcr_lab::{address, hiccup, identity, wait};
 
 use super::scene::{self, RECOVERY, Scene};
-use crate::fixture::SOON;
-use crate::variant::{Family, Variant, matrix};
+use crate::fixture::{Relay, SOON, delivered, rule};
+use crate::variant::{Family, Variant, endpoint, matrix};
 
 /// Registers the trials.
 pub(crate) fn trials(suite: Suite) -> Suite {
     let both = Variant::both_families();
     matrix(suite, "network::the_source_follows_the_addresses", &both, the_source_follows)
+        .trial("network::the_source_is_one_that_the_receiver_reaches", reachable_sources)
+}
+
+/// `out0` has a link-local address first, as after a failure of DHCP, and `out1` none: what goes to
+/// a host and to a group comes from the routable one, and `source=` may name one of `lo`.
+fn reachable_sources() -> Result<()> {
+    let net = RelayTopology::builder().build()?;
+    let [routable, unnumbered] = [0, 1].map(|link| Family::V4.egress(link));
+    let loopback = IpAddr::from([10, 66, 0, 1]);
+    address::delete_address(&net.relay, "out0", routable)?;
+    address::add_address(&net.relay, "out0", [169, 254, 29, 54].into(), 16)?;
+    address::add_address(&net.relay, "out0", routable, 24)?;
+    address::delete_address(&net.relay, "out1", unnumbered)?;
+    address::add_address(&net.relay, "lo", loopback, 32)?;
+    Relay::run_on(Variant { workers: 1, ..Variant::usual() }, net, &[], |relay| {
+        let net = &relay.net;
+        let group = SocketAddr::new(Family::V4.output_group(1), 6000);
+        let other = SocketAddr::new(Family::V4.output_group(2), 6000);
+        let host = SocketAddr::new(Family::V4.sink(0), 7000);
+        let outputs = [
+            (endpoint(host, "out0"), Sink::unicast(&net.sinks[0], host)?, routable),
+            (endpoint(group, "out0"), Sink::multicast(&net.sinks[0], "sink0", group)?, routable),
+            (
+                format!("{},source={loopback}", endpoint(other, "out1")),
+                Sink::multicast(&net.sinks[1], "sink1", other)?,
+                loopback,
+            ),
+        ];
+        let input = SocketAddr::new(Family::V4.group(1), 5000);
+        let texts: Vec<String> = outputs.iter().map(|(output, ..)| output.clone()).collect();
+        relay.add_active(&rule(input, "in0", &texts))?;
+        let sent = relay.send(input)?;
+        for (output, sink, source) in outputs {
+            let report = delivered(sink, sent)?;
+            let origin = report.stream(0).last_origin.map(|origin| origin.ip());
+            ensure!(origin == Some(source), "{output} comes from {origin:?}, not {source}");
+        }
+        Ok(())
+    })
 }
 
 /// Another network's address, so that the first one's end is not its end, too.
