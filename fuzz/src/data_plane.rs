@@ -11,9 +11,13 @@ use mcr_worker::fuzzing::{Account, IFINDEX, SLOT_BYTES, SLOTS, Worker};
 
 use crate::sample;
 
-/// Bytes of `struct tpacket2_hdr`, and of the `virtio_net_hdr` that stands before each frame.
+/// Bytes of `struct tpacket2_hdr`, of the `struct sockaddr_ll` behind it, and of the
+/// `virtio_net_hdr` that stands before each frame.
 const HEADER_BYTES: usize = 32;
+const ADDRESS_BYTES: usize = 20;
 const VNET_HEADER_BYTES: usize = 10;
+/// Offset of `sll_pkttype` in the address.
+const PACKET_TYPE: usize = 10;
 
 thread_local! {
     /// Made once, for it maps a whole ledger; gone with a panic.
@@ -88,7 +92,7 @@ fn slot(u: &mut Unstructured<'_>) -> Result<(u32, Vec<u8>)> {
     let room_before: u16 = u.int_in_range(0..=63)?;
     let vlan: u16 = u.arbitrary()?;
     let vnet: [u8; VNET_HEADER_BYTES] = u.arbitrary()?;
-    let first = HEADER_BYTES + usize::from(room_before) + VNET_HEADER_BYTES;
+    let first = HEADER_BYTES + ADDRESS_BYTES + usize::from(room_before) + VNET_HEADER_BYTES;
     let len = usize::from(u.arbitrary::<u16>()?).min(u.len()).min(SLOT_BYTES - first);
     let frame = u.bytes(len)?;
     let original_len = if claimed == 0 { len as u32 } else { claimed };
@@ -100,6 +104,7 @@ fn slot(u: &mut Unstructured<'_>) -> Result<(u32, Vec<u8>)> {
     slot.extend([0xff; 8]);
     slot.extend(vlan.to_ne_bytes());
     slot.resize(first - VNET_HEADER_BYTES - size_of::<u32>(), 0);
+    slot[HEADER_BYTES + PACKET_TYPE - size_of::<u32>()] = room_before as u8 % 8;
     slot.extend(vnet);
     slot.extend(frame);
     Ok((status, slot))
