@@ -69,7 +69,10 @@ impl Sides {
             };
             let bytes = &*bytes;
             let taken = forward(&self.table, &seen(bytes, *link));
-            if taken == Verdict::Drop(DropReason::BadChecksum) {
+            if let Verdict::Drop(
+                DropReason::BadChecksum | DropReason::Martian | DropReason::SourceRouted,
+            ) = taken
+            {
                 return false;
             }
             let wanted = match taken {
@@ -79,7 +82,7 @@ impl Sides {
             match kernel::test_run(program.as_fd(), bytes, LO) {
                 Ok(verdict) => {
                     let dropped = verdict == crate::abi::bpf::TCX_DROP;
-                    let left_alone = extended && wanted;
+                    let left_alone = (extended || is_fragment(frame)) && wanted;
                     assert!(dropped || verdict == crate::abi::bpf::TCX_NEXT, "verdict {verdict}");
                     assert!(dropped == wanted || left_alone, "{taken:?}: {bytes:02x?}");
                     dropped
@@ -96,6 +99,13 @@ impl Sides {
             }
         })
     }
+}
+
+/// Whether an IPv6 header for fragments comes first: a whole datagram may stand behind it (RFC
+/// 6946), which goes on like all behind extension headers.
+fn is_fragment(frame: &[u8]) -> bool {
+    const NEXT_HEADER: usize = 14 + 6;
+    frame.get(12..14) == Some(&[0x86, 0xdd]) && frame.get(NEXT_HEADER) == Some(&44)
 }
 
 /// A checksum that a lying length makes wrong is not what is under test; a missing one is.
