@@ -57,6 +57,7 @@ fn route(id: u64, port: u16) -> Route {
 struct Channel {
     messages: VecDeque<Vec<u8>>,
     room_awaited: bool,
+    turn_awaited: bool,
     ledger: Position,
     log_levels: u64,
     up: bool,
@@ -102,6 +103,10 @@ impl Link for ChannelLink {
 
     fn notify_writable(&self) {
         self.0.borrow_mut().room_awaited = true;
+    }
+
+    fn notify_later(&self) {
+        self.0.borrow_mut().turn_awaited = true;
     }
 
     fn kill(&mut self) {
@@ -259,8 +264,12 @@ impl System {
 
     /// What the supervisor's loop does when it hears of room, or looks at a starting worker.
     fn supervise(&mut self) {
-        let has_room = self.channel.borrow().messages.len() < ROOM;
-        if has_room && std::mem::take(&mut self.channel.borrow_mut().room_awaited) {
+        let mut channel = self.channel.borrow_mut();
+        let has_room = channel.messages.len() < ROOM;
+        let due = std::mem::take(&mut channel.turn_awaited)
+            || has_room && std::mem::take(&mut channel.room_awaited);
+        drop(channel);
+        if due {
             self.live.writable(WORKER, &self.holdings);
         }
         if !self.live.serving && self.live.is_in_sync(WORKER, &self.holdings) {

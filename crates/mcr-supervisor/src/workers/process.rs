@@ -242,6 +242,14 @@ impl Link for Process {
         });
     }
 
+    fn notify_later(&self) {
+        let events = self.events.clone();
+        let (worker, incarnation) = (self.worker, self.incarnation);
+        tokio::spawn(async move {
+            _ = events.send(Event::WorkerWritable { worker, incarnation }).await;
+        });
+    }
+
     fn kill(&mut self) {
         if let Some(kill) = self.kill.take() {
             // The receiver is gone only where the process has ended.

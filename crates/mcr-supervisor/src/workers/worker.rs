@@ -74,6 +74,9 @@ pub(crate) trait Link {
     fn send(&self, message: &[u8], descriptor: Option<BorrowedFd>) -> io::Result<()>;
     /// After `WouldBlock`: has [`Live::writable`] called when there is room again.
     fn notify_writable(&self);
+    /// Has [`Live::writable`] called in a later turn of the loop. Room that was there all the time
+    /// is no event, so a wait for it would not end.
+    fn notify_later(&self);
     /// Ends it without its consent.
     fn kill(&mut self);
 }
@@ -234,7 +237,9 @@ impl<L: Link> Live<L> {
             let descriptor = step.change.and_then(|change| holdings.descriptor(change, id));
             if let Err(error) = self.process.send(&step.message, descriptor) {
                 debug!(worker = id.0, "worker {id}: synchronisation pauses: {error}");
-                break;
+                self.waits_for_room = true;
+                self.process.notify_writable();
+                return;
             }
             if let Some(change) = step.change {
                 holdings.mark_told(change, id);
@@ -242,9 +247,9 @@ impl<L: Link> Live<L> {
             sync.sent(&step);
             self.sync_ticks = 0;
         }
-        // The socket is full, or it is the others' turn.
+        // It is the others' turn.
         self.waits_for_room = true;
-        self.process.notify_writable();
+        self.process.notify_later();
     }
 
     /// There is room in the socket.
