@@ -62,6 +62,6 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         .build()
         .map_err(|cause| StartError::System { what: "starting the runtime", cause })?;
     let served = runtime.block_on(start::serve(settings));
-    privileged::end(runtime);
+    drop(runtime);
     served
 }

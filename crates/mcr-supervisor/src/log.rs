@@ -76,11 +76,17 @@ impl Log {
         let dropped = self.dropped();
         if dropped > self.said && self.printer.has_room() {
             let new = dropped - self.said;
-            warn!(
-                "{new} lines of this log were not printed, and since the start {dropped}: too \
-                 many came, or nobody read them"
+            self.printer.print_directly(
+                Level::Warn,
+                format!(
+                    "{new} lines of this log were not printed, and since the start {dropped}: too \
+                     many came, or nobody read them"
+                ),
             );
-            self.said = dropped;
+            // Where this line had no room either, the next one says it again.
+            if self.dropped() == dropped {
+                self.said = dropped;
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! All that the supervisor does with privilege.
 //!
-//! At its start it gives up what no call below needs ([`settle`]), and of the rest nothing is in
-//! force but within these calls. Where a capability is missing the kernel refuses the call, which
+//! At its start it gives up what no call below needs ([`settle`]). Of the rest only the right to
+//! end workers is always in force; every other is in force within these calls. Where a capability is missing the kernel refuses the call, which
 //! says so, or does with less. Rules come and go, so that what any rule may ask for is kept until
 //! the end: to allow less, start the daemon with less.
 
@@ -43,18 +43,19 @@ const WORKER: &[Capability] =
     &[Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_SETPCAP];
 /// Real-time scheduling, which a worker asks for itself.
 const REALTIME: &[Capability] = &[Capability::CAP_SYS_NICE];
-/// The end of a worker that runs as another user.
+/// The end of a worker that runs as another user. It is always in force: the kernel asks for it when
+/// it ends the workers of a supervisor that was killed (`PR_SET_PDEATHSIG` of `prctl(2)`).
 const KILL: &[Capability] = &[Capability::CAP_KILL];
 
 /// Gives up for ever what no call of this module needs. To be called before there is a second
 /// thread; and then [`settle`], once there is a control socket.
 pub(crate) fn settle_at_start(scheduling: Scheduling) -> Result<(), SetupError> {
-    privileges::settle(&[&kept(scheduling), CONTROL].concat())
+    privileges::settle(&[&kept(scheduling), CONTROL].concat(), KILL)
 }
 
 /// Gives up for ever what only the start needs.
 pub(crate) fn settle(scheduling: Scheduling) -> Result<(), SetupError> {
-    privileges::settle(&kept(scheduling))
+    privileges::settle(&kept(scheduling), KILL)
 }
 
 fn kept(scheduling: Scheduling) -> Vec<Capability> {
@@ -153,14 +154,4 @@ pub(crate) fn spawn(
 /// its sandbox may be hidden, and what it begins with from whoever has less in force (`hidepid=`).
 pub(crate) fn watch_activity(pid: u32) -> io::Result<ActivityWatch> {
     in_force(&[WORKER, REALTIME].concat(), || ActivityWatch::open(pid))
-}
-
-/// Kills a worker's process, which may be another user's.
-pub(crate) fn kill(worker: &mut Child) -> io::Result<()> {
-    in_force(KILL, || worker.start_kill())
-}
-
-/// Ends the runtime, and with it the worker processes that are still there.
-pub(crate) fn end(runtime: tokio::runtime::Runtime) {
-    in_force(KILL, || drop(runtime));
 }

@@ -13,15 +13,15 @@ pub use caps::Capability;
 /// The calling thread, in the calls of `caps`.
 const SELF: Option<i32> = None;
 
-/// Gives up for ever all but these capabilities, as far as the process has them, and puts none of
-/// those in force. Neither this process nor what it starts can gain others by `execve(2)`
+/// Gives up for ever all but these capabilities, as far as the process has them, and of those puts
+/// in force only `always`. Neither this process nor what it starts can gain others by `execve(2)`
 /// (`PR_SET_NO_NEW_PRIVS`, and the bounding set).
 ///
 /// To be called before there is a second thread.
 ///
 /// # Errors
 /// Where a sandbox does not even let a process give something up.
-pub fn settle(kept: &[Capability]) -> Result<(), SetupError> {
+pub fn settle(kept: &[Capability], always: &[Capability]) -> Result<(), SetupError> {
     let settle = || {
         nix::sys::prctl::set_no_new_privs()?;
         let permitted = caps::read(SELF, CapSet::Permitted).map_err(refused)?;
@@ -29,11 +29,12 @@ pub fn settle(kept: &[Capability]) -> Result<(), SetupError> {
             set(CapSet::Effective, &[Capability::CAP_SETPCAP].into())?;
             empty_bounding_set_but(kept)?;
         }
-        let kept = permitted.into_iter().filter(|capability| kept.contains(capability)).collect();
-        for none in [CapSet::Effective, CapSet::Inheritable] {
-            set(none, &CapsHashSet::new())?;
-        }
-        // The ambient set is never more than both of these.
+        let kept: CapsHashSet =
+            permitted.into_iter().filter(|capability| kept.contains(capability)).collect();
+        let always = kept.iter().copied().filter(|one| always.contains(one)).collect();
+        set(CapSet::Effective, &always)?;
+        // The ambient set is never more than this one.
+        set(CapSet::Inheritable, &CapsHashSet::new())?;
         set(CapSet::Permitted, &kept)
     };
     settle().doing(|| "giving up capabilities")
@@ -163,7 +164,7 @@ mod tests {
         on_own_thread(|| {
             let had = has(CAP_NET_RAW);
             let kept: CapsHashSet = had.then_some(CAP_NET_RAW).into_iter().collect();
-            settle(&[CAP_NET_RAW]).unwrap();
+            settle(&[CAP_NET_RAW], &[]).unwrap();
             assert_eq!(read(CapSet::Permitted), kept);
             assert_eq!(read(CapSet::Effective), CapsHashSet::new());
             in_force(&[CAP_NET_RAW, CAP_SETUID], || assert_eq!(read(CapSet::Effective), kept));
@@ -175,7 +176,7 @@ mod tests {
     #[test]
     fn a_panic_ends_what_is_in_force() {
         on_own_thread(|| {
-            settle(&[CAP_NET_RAW]).unwrap();
+            settle(&[CAP_NET_RAW], &[]).unwrap();
             let panic =
                 std::panic::catch_unwind(|| in_force(&[CAP_NET_RAW], || panic!("on purpose")));
             assert!(panic.is_err());
@@ -190,8 +191,11 @@ mod tests {
                 let kept = [CAP_NET_RAW, CAP_SETUID];
                 let bounded: CapsHashSet =
                     read(CapSet::Bounding).into_iter().filter(|c| kept.contains(c)).collect();
-                settle(&kept).unwrap();
+                settle(&kept, &[CAP_NET_RAW]).unwrap();
                 assert_eq!(read(CapSet::Bounding), bounded);
+                let always: CapsHashSet =
+                    has(CAP_NET_RAW).then_some(CAP_NET_RAW).into_iter().collect();
+                assert_eq!(read(CapSet::Effective), always);
             }
         });
     }
@@ -199,7 +203,7 @@ mod tests {
     #[test]
     fn what_is_passed_on_is_ambient_within_a_call() {
         on_own_thread(|| {
-            settle(&[CAP_NET_RAW, CAP_SETUID]).unwrap();
+            settle(&[CAP_NET_RAW, CAP_SETUID], &[]).unwrap();
             if has(CAP_SETUID) {
                 let passed: CapsHashSet = [CAP_SETUID].into();
                 passed_on(&[CAP_SETUID], || assert_eq!(read(CapSet::Ambient), passed));

@@ -46,8 +46,9 @@ pub fn allowed_cores() -> Vec<usize> {
     )
 }
 
-/// Has the kernel kill this process when the thread that started it ends (`PR_SET_PDEATHSIG`):
-/// the parent must start it from a thread that lives as long as the parent itself.
+/// Has the kernel kill this process when the thread that started it ends (`PR_SET_PDEATHSIG` of
+/// `prctl(2)`). Start it from a thread that lives as long as the parent itself, and that may send
+/// it a signal: where this process has another user, that thread needs `CAP_KILL` in force.
 ///
 /// `parent` is the process number of the expected parent; `NotFound` means that it ended before
 /// this call, so that no signal will come.

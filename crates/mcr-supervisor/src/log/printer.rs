@@ -99,6 +99,11 @@ impl Printer {
         }
     }
 
+    /// Prints a line of the log's own, whatever the rates and levels, and however often.
+    pub(super) fn print_directly(&self, level: Level, message: String) {
+        self.write(&self.line(&Entry::new(realtime_ns(), level, Area::Supervisor, message)));
+    }
+
     /// Lines that were not printed so far.
     pub(super) fn dropped(&self) -> u64 {
         let unread = self.lines.error_counter().dropped_lines() as u64;

@@ -175,7 +175,7 @@ async fn watch(mut child: Child, killed: oneshot::Receiver<()>) -> String {
         status = child.wait() => status,
         Ok(()) = killed => {
             // It fails only where the process has ended by itself.
-            _ = privileged::kill(&mut child);
+            _ = child.start_kill();
             child.wait().await
         }
     };

@@ -25,6 +25,7 @@ pub(crate) fn trials(suite: Suite) -> Suite {
     let usual = [Variant::usual()];
     let suite = matrix(suite, "ending::sigterm_under_load", &usual, sigterm_under_load);
     let suite = matrix(suite, "ending::a_killed_supervisor", &both, a_killed_supervisor);
+    let suite = suite.trial("ending::a_stopped_worker_ends_too", a_stopped_worker_ends_too);
     matrix(suite, "ending::a_log_that_nobody_reads", &usual, a_log_that_nobody_reads)
 }
 
@@ -131,6 +132,24 @@ fn a_killed_supervisor(variant: Variant) -> Result<()> {
     Ok(())
 }
 
+/// Workers that stand still do not see that the supervisor was killed: the kernel ends them.
+fn a_stopped_worker_ends_too() -> Result<()> {
+    let net = RelayTopology::builder().build()?;
+    let mut relay = Relay::start(Variant::usual(), net, &[])?;
+    for worker in relay.workers()?.workers {
+        let pid = worker.pid.context("a worker has no process")?;
+        kill(Pid::from_raw(pid as i32), Signal::SIGSTOP)?;
+    }
+    let processes = worker_processes(&relay)?;
+    let begun = Instant::now();
+    relay.daemon.signal(Signal::SIGKILL)?;
+    relay.daemon.wait_for_exit(SOON)?;
+    wait::until("every worker has ended", SOON, || {
+        Ok(processes.iter().all(|process| has_ended(process)))
+    })?;
+    hiccup::bound("the end after the supervisor", begun, FOLLOW).map(drop)
+}
+
 /// Lines that fill a pipe of 64 KiB several times over.
 const NOISE: u32 = 3_000;
 
@@ -141,6 +160,9 @@ fn a_log_that_nobody_reads(variant: Variant) -> Result<()> {
     let input = SocketAddr::new(variant.family.group(1), 5_000);
     let output = SocketAddr::new(variant.family.output_group(1), 6_000);
     let made = rule(input, "in0", &[endpoint(output, "out0")]);
+    // It keeps the interface's rings open, so that the lines come fast.
+    let beside = SocketAddr::new(variant.family.group(2), 5_000);
+    relay.add_active(&rule(beside, "in0", &[endpoint(output, "out0")]))?;
     let held = relay.daemon.hold_log();
     for _ in 0..NOISE / 2 {
         let added: mcr_api::control::Added =

@@ -58,6 +58,9 @@ pub(crate) fn trials(suite: Suite) -> Suite {
         })
 }
 
+/// The bit of the right to end a worker of another user.
+const KILL: u64 = 1 << CAP_KILL as u64;
+
 /// The capabilities of a thread, and what keeps it from gaining others (proc(5), `status`).
 #[derive(Debug)]
 struct Held {
@@ -90,8 +93,8 @@ impl Held {
     }
 }
 
-/// The first thread of an idle supervisor has these capabilities permitted and none in force, its
-/// other threads have none, and the calls of all are filtered.
+/// The first thread of an idle supervisor has these capabilities permitted, and of them only the
+/// right to end its workers in force. Its other threads have none. The calls of all are filtered.
 fn check_supervisor(daemon: &Daemon, permitted: u64) -> Result<()> {
     let pid = daemon.pid().to_string();
     let mut others = 0;
@@ -99,11 +102,12 @@ fn check_supervisor(daemon: &Daemon, permitted: u64) -> Result<()> {
         let task = task?;
         let is_first = task.file_name() == *pid;
         let held = Held::of(&fs::read_to_string(task.path().join("status"))?)?;
-        let none_in_force = held.effective == 0 && held.inheritable == 0 && held.ambient == 0;
         let expected = if is_first { permitted } else { 0 };
+        let in_force = held.effective == expected & KILL;
+        let none_passed_on = held.inheritable == 0 && held.ambient == 0;
         let kept = held.permitted == expected && held.no_new_privileges == 1;
         ensure!(
-            none_in_force && kept && held.seccomp == 2,
+            in_force && none_passed_on && kept && held.seccomp == 2,
             "{task:?}: not {expected:x}: {held:x?}"
         );
         others += u32::from(!is_first);
