@@ -118,6 +118,8 @@ impl Threads {
         start("kernel", move || {
             // Clearing rings takes a core's time, which workers and clients need more.
             _ = process::be_nice(limits::THREAD_NICENESS);
+            // It began with the loop's own niceness. Many new ones would take a slice each.
+            thread::yield_now();
             let value = call();
             drop(permit);
             // Whoever asked may have gone.

@@ -109,9 +109,11 @@ fn alternative_names(link: &LinkMessage) -> Vec<InterfaceName> {
     properties.flatten().filter_map(name).collect()
 }
 
-/// Tunnels and the like do not know their operational state, and the kernel calls them running.
+/// By the flags of netdevice(7) that the kernel sets at once. It sets `IFF_RUNNING` up to a second
+/// later, where a carrier comes back soon after it went (`link_watch.c`).
 fn has_carrier(link: &LinkMessage) -> bool {
-    link.header.flags.contains(LinkFlags::LowerUp | LinkFlags::Running)
+    let flags = link.header.flags;
+    flags.contains(LinkFlags::LowerUp) && !flags.contains(LinkFlags::Dormant)
 }
 
 /// Tunnels have addresses of other lengths.

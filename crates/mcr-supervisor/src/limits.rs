@@ -111,12 +111,12 @@ pub(crate) const THREAD_NICENESS: i32 = 10;
 pub(crate) const THREAD_STACK_BYTES: usize = 256 * 1024;
 
 /// Interfaces with rings of their class's full size and a spare ring, where the file says nothing
-/// else. With two workers these take 16 * 3 * 8 MiB, and each further one takes 2 MiB.
-pub(crate) const FULL_RINGS: usize = 16;
+/// else. With two workers these take 8 * 3 * 8 MiB, and each further one takes 1 MiB.
+pub(crate) const FULL_RINGS: usize = 8;
 
-/// Bytes of a ring of a further interface: 512 slots hold what comes in 5 ms at 100,000 frames a
+/// Bytes of a ring of a further interface: 256 slots hold what comes in 2.5 ms at 100,000 frames a
 /// second.
-pub(crate) const SMALL_RING_BYTES: u32 = 1024 * 1024;
+pub(crate) const SMALL_RING_BYTES: u32 = 512 * 1024;
 
 /// How often a stop that did not fit a worker's socket is tried again.
 pub(crate) const STOP_RETRY: Duration = Duration::from_millis(20);

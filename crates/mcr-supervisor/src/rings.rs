@@ -58,7 +58,7 @@ mod tests {
         let bytes = |place| rings.geometry(&key("eth0", RingClass::Small), place).ring_bytes();
         assert_eq!(bytes(0), 8 << 20);
         assert_eq!(bytes(limits::FULL_RINGS - 1), 8 << 20);
-        assert_eq!(bytes(limits::FULL_RINGS), 1 << 20);
+        assert_eq!(bytes(limits::FULL_RINGS), 512 << 10);
         assert!(rings.has_spare(0) && !rings.has_spare(limits::FULL_RINGS));
     }
 

@@ -112,7 +112,7 @@ impl Printer {
 
     /// Whether another line may be printed now.
     pub(super) fn has_room(&self) -> bool {
-        self.allowance().has_room()
+        self.allowance().has_room(Instant::now())
     }
 
     fn print_allowed(&self, record: &Record, entry: &Entry) {
@@ -159,19 +159,15 @@ impl Allowance {
         Self { left: limits::LOG_BURST, counted: now, refused: 0 }
     }
 
-    fn has_room(&self) -> bool {
+    fn has_room(&mut self, now: Instant) -> bool {
+        self.earn(now);
         self.left > 0
     }
 
     /// Whether one more line may be printed, where so many are to be left for others; one that may
     /// not is counted.
     fn take(&mut self, now: Instant, kept: u32) -> bool {
-        let step = Duration::from_secs(1) / limits::LOG_LINES_PER_SECOND;
-        let earned = now.saturating_duration_since(self.counted).as_nanos() / step.as_nanos();
-        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-        // What is left of a step counts for the next line; after a long silence none is left.
-        self.counted = self.counted.checked_add(step.saturating_mul(earned)).unwrap_or(now);
-        self.left = self.left.saturating_add(earned).min(limits::LOG_BURST);
+        self.earn(now);
         let may = self.left > kept;
         if may {
             self.left -= 1;
@@ -179,6 +175,16 @@ impl Allowance {
             self.refused += 1;
         }
         may
+    }
+
+    /// Adds the lines of the time since the last call.
+    fn earn(&mut self, now: Instant) {
+        let step = Duration::from_secs(1) / limits::LOG_LINES_PER_SECOND;
+        let earned = now.saturating_duration_since(self.counted).as_nanos() / step.as_nanos();
+        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+        // What is left of a step counts for the next line; after a long silence none is left.
+        self.counted = self.counted.checked_add(step.saturating_mul(earned)).unwrap_or(now);
+        self.left = self.left.saturating_add(earned).min(limits::LOG_BURST);
     }
 }
 
@@ -195,6 +201,8 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(taken(begun + second), limits::LOG_LINES_PER_SECOND);
         assert_eq!(taken(begun + 1_000 * second), limits::LOG_BURST);
+        assert!(!allowance.has_room(begun + 1_000 * second));
+        assert!(allowance.has_room(begun + 1_001 * second), "nobody took a line meanwhile");
         assert_eq!(
             allowance.refused,
             u64::from(30_000 - 2 * limits::LOG_BURST - limits::LOG_LINES_PER_SECOND)
