@@ -1,9 +1,10 @@
 //! All that the supervisor does with privilege.
 //!
 //! At its start it gives up what no call below needs ([`settle`]). Of the rest only the right to
-//! end workers is always in force; every other is in force within these calls. Where a capability is missing the kernel refuses the call, which
-//! says so, or does with less. Rules come and go, so that what any rule may ask for is kept until
-//! the end: to allow less, start the daemon with less.
+//! end workers is always in force; every other is in force within these calls. Where a capability
+//! is missing the kernel refuses the call, which says so, or does with less. Rules come and go, so
+//! that all that a rule may ask for is kept until the end: to allow less, start the daemon with
+//! less.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -43,8 +44,8 @@ const WORKER: &[Capability] =
     &[Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_SETPCAP];
 /// Real-time scheduling, which a worker asks for itself.
 const REALTIME: &[Capability] = &[Capability::CAP_SYS_NICE];
-/// The end of a worker that runs as another user. It is always in force: the kernel asks for it when
-/// it ends the workers of a supervisor that was killed (`PR_SET_PDEATHSIG` of `prctl(2)`).
+/// The end of a worker that runs as another user. It is always in force: the kernel asks for it
+/// when it ends the workers of a supervisor that was killed (`PR_SET_PDEATHSIG` of `prctl(2)`).
 const KILL: &[Capability] = &[Capability::CAP_KILL];
 
 /// Gives up for ever what no call of this module needs. To be called before there is a second
