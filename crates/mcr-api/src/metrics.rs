@@ -202,6 +202,8 @@ metrics! {
         "ICMP destination-unreachable reports about copies sent to that destination.";
     OutputReplies = Counter "mcr_output_replies" "" OUTPUT,
         "Datagrams that came to the output's source port, where it is MCR's own.";
+    OutputDoubtful = Counter "mcr_output_doubtful" "" OUTPUT,
+        "Copies sent while the output's host or gateway did not answer ARP or neighbour discovery.";
     OutputErrors = Counter "mcr_output_errors" "" OUTPUT_REASON,
         "Copies not sent, by egress error; only for errors that have occurred.";
 }

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::asked::Ticket;
 use crate::configuration::ReloadError;
 use crate::control::{Asker, Peer, Reply};
+use crate::interfaces::Silent;
 use crate::metrics;
 use crate::resources::Refusal;
 use crate::resources::ingress::{NewSpare, Opened, Opening, Retired};
@@ -36,6 +37,8 @@ pub(crate) enum Event {
     Retired { retired: Retired, spare: Option<NewSpare> },
     /// The interfaces were read again.
     Observed(Interfaces),
+    /// Other neighbours of outputs are silent than before.
+    Neighbours(Silent),
     /// The network says that datagrams did not arrive.
     Unreachable(Vec<Unreachable>),
     /// The configuration file is to be read again (SIGHUP).
@@ -60,6 +63,7 @@ impl Event {
             Self::SpareOpened(_) => "opened spare ring",
             Self::Retired { .. } => "retired ring",
             Self::Observed(_) => "interfaces",
+            Self::Neighbours(_) => "neighbours",
             Self::Unreachable(_) => "ICMP reports",
             Self::Reload => "reload",
             Self::ConfigurationRead { .. } => "configuration",

@@ -3,6 +3,7 @@
 
 pub(crate) mod changes;
 mod listing;
+mod neighbours;
 mod observer;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use netlink_packet_route::link::{
     InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Prop,
 };
 
+pub(crate) use neighbours::{Silence, Silent, Target, Watch};
 pub(crate) use observer::observe;
 
 /// What is observed where the kernel lists links and addresses in these bytes, as a netlink socket

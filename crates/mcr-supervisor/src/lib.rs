@@ -21,6 +21,7 @@ mod conditions;
 mod configuration;
 mod confinement;
 mod control;
+mod doubts;
 mod event;
 mod hands;
 mod holdings;

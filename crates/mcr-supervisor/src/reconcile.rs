@@ -279,6 +279,7 @@ impl State {
         if let Some(change) = change {
             workers.announce(change, &self.holdings);
         }
+        self.watch_neighbours(id);
         // The workers are told first, or the first datagrams would find no rule.
         if let Some(key) = wanted {
             self.holdings.ingresses.want(key.ifindex, key.address, key.port);

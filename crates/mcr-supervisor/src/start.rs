@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::configuration::{self, Configuration};
 use crate::control::{self, ControlSocket, Entrance, Gate, Host, Ownership, SocketError, Users};
+use crate::doubts::Doubts;
 use crate::event::Event;
 use crate::hands::Hands;
 use crate::holdings::Holdings;
@@ -74,7 +75,8 @@ async fn serve_at(
 ) -> Result<(), StartError> {
     let (events, inbox) = mpsc::channel(limits::EVENTS);
     listen_to_signals(&events).map_err(system("watching for signals"))?;
-    let interfaces = interfaces::observe(events.clone()).await;
+    let (watch, watched) = mpsc::unbounded_channel();
+    let interfaces = interfaces::observe(events.clone(), watched).await;
     let interfaces = interfaces.map_err(system("reading the interfaces"))?;
     let steering = settings.steering.or(config.steering).unwrap_or_default();
     if steering == Steering::Hash && settings.cores.len() > MAX_HASHED_MEMBERS {
@@ -84,7 +86,7 @@ async fn serve_at(
     let hands = Hands::new(events.clone());
     let rings = Rings::new(config.rings.clone());
     let holdings = Holdings::new(steering, &settings.cores, rings, hands.clone());
-    let state = State::new(interfaces, holdings, news.clone(), hands);
+    let state = State::new(interfaces, holdings, Doubts::new(watch), news.clone(), hands);
     let workers = Workers::new(settings, names.worker, log.levels(), events.clone(), news);
     let configuration = Configuration::new(settings.config.clone(), &config, events.clone());
     let mut supervisor = Supervisor::new(state, workers, log, configuration, inbox);

@@ -12,6 +12,7 @@ use mcr_core::rule_set::{DeclaredRule, RuleSet};
 use crate::asked::Asked;
 use crate::brakes::Brakes;
 use crate::conditions::Conditions;
+use crate::doubts::Doubts;
 use crate::hands::Hands;
 use crate::holdings::Holdings;
 use crate::news::News;
@@ -52,6 +53,7 @@ pub(crate) struct State {
     /// Counters that no ledger holds.
     pub(crate) retained: Retained,
     pub(crate) unreachable: UnreachableCounts,
+    pub(crate) doubts: Doubts,
     pub(crate) brakes: Brakes,
     pub(crate) conditions: Conditions,
     pub(crate) stuck_rings: StuckRings,
@@ -63,6 +65,7 @@ impl State {
     pub(crate) fn new(
         interfaces: Interfaces,
         holdings: Holdings,
+        doubts: Doubts,
         news: News,
         hands: Hands,
     ) -> Self {
@@ -84,6 +87,7 @@ impl State {
             hands,
             retained: Retained::default(),
             unreachable: UnreachableCounts::default(),
+            doubts,
             brakes: Brakes::default(),
             conditions: Conditions::default(),
             stuck_rings: StuckRings::default(),
@@ -122,6 +126,7 @@ impl State {
         let asked =
             asked.map(|resource| format!("the kernel has not answered yet: {}", call(resource)));
         let told = pending.chain(refused).chain(asked).chain(self.brakes.problems(id));
+        let told = told.chain(self.silent_neighbours(id));
         (state, told.collect())
     }
 

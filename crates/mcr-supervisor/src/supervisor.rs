@@ -243,6 +243,7 @@ impl Supervisor {
                 workers.start_due(&mut state.holdings);
             }
             Event::Observed(interfaces) => state.observe(interfaces, workers),
+            Event::Neighbours(silent) => state.take_silent(silent, workers),
             Event::Unreachable(reports) => {
                 let egresses = &state.holdings.egresses;
                 for report in &reports {

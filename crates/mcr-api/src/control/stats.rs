@@ -307,4 +307,7 @@ pub struct OutputStats {
     /// Datagrams that came to its source port, where it is MCR's own. Outputs that share the port
     /// share the count, and it begins anew with the port.
     pub replies: u64,
+    /// Copies sent while the output's neighbour (the host or its gateway) did not answer ARP or
+    /// neighbour discovery. The kernel took them, and most likely dropped them later.
+    pub doubtful: u64,
 }

@@ -16,24 +16,33 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use super::interfaces;
 use super::listing::Listing;
+use super::neighbours::Watch;
+use super::{interfaces, neighbours};
 use crate::event::Event;
 use crate::{limits, privileged};
 
-/// Reads the interfaces, and from then on sends [`Event::Observed`] after every change.
+/// Reads the interfaces, and from then on sends [`Event::Observed`] after every change of them, and
+/// [`Event::Neighbours`] of those that are watched.
 ///
 /// It runs on a thread of its own. The kernel lists links under RTNL, within the call that asks for
 /// them: also on a non-blocking socket the caller waits for whoever holds that lock.
-pub(crate) async fn observe(events: mpsc::Sender<Event>) -> io::Result<Interfaces> {
+pub(crate) async fn observe(
+    events: mpsc::Sender<Event>,
+    watched: mpsc::UnboundedReceiver<Watch>,
+) -> io::Result<Interfaces> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let (first, read) = oneshot::channel();
     let thread = thread::Builder::new().name("network".into());
-    privileged::without(|| thread.spawn(move || runtime.block_on(follow(first, events))))?;
+    privileged::without(|| thread.spawn(move || runtime.block_on(follow(first, events, watched))))?;
     read.await.unwrap_or_else(|_| Err(io::Error::other("its thread has ended")))
 }
 
-async fn follow(first: oneshot::Sender<io::Result<Interfaces>>, events: mpsc::Sender<Event>) {
+async fn follow(
+    first: oneshot::Sender<io::Result<Interfaces>>,
+    events: mpsc::Sender<Event>,
+    watched: mpsc::UnboundedReceiver<Watch>,
+) {
     let read = async {
         let observer = Observer::connect()?;
         let interfaces = observer.read().await.map_err(io::Error::other)?;
@@ -42,6 +51,7 @@ async fn follow(first: oneshot::Sender<io::Result<Interfaces>>, events: mpsc::Se
     match read.await {
         Ok((observer, interfaces, wake_ups)) => {
             _ = first.send(Ok(interfaces));
+            tokio::spawn(neighbours::follow(watched, events.clone()));
             follow_changes(observer, wake_ups, events).await;
         }
         Err(error) => _ = first.send(Err(error)),

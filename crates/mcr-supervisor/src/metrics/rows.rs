@@ -79,6 +79,8 @@ pub(super) struct OutputRow {
     pub(super) unreachable: u64,
     /// Datagrams that came to its source port.
     pub(super) replies: u64,
+    /// Datagrams sent while its neighbour did not answer.
+    pub(super) doubtful: u64,
 }
 
 impl OutputRow {
@@ -175,10 +177,14 @@ fn worker(status: &WorkerStatus, settled: u64, counted: Counted) -> WorkerRow {
 
 fn rule(declared: &DeclaredRule, state: &State, workers: &Workers, clocks: &Clocks) -> RuleRow {
     let tally = report::rule_tally(declared, state, workers);
-    let outputs = declared.rule.outputs.iter().enumerate().map(|(place, output)| OutputRow {
-        tally: tally.outputs.get(place).copied().unwrap_or_default(),
-        unreachable: state.unreachable.reports(output.endpoint.socket_address()),
-        replies: state.replies(declared.id, place),
+    let outputs = declared.rule.outputs.iter().enumerate().map(|(place, output)| {
+        let tally = tally.outputs.get(place).copied().unwrap_or_default();
+        OutputRow {
+            tally,
+            unreachable: state.unreachable.reports(output.endpoint.socket_address()),
+            replies: state.replies(declared.id, place),
+            doubtful: state.doubtful(declared.id, place, tally.sent),
+        }
     });
     RuleRow {
         id: declared.id,

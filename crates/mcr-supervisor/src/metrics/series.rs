@@ -108,6 +108,7 @@ pub(super) const OUTPUT: &[Series<OutputRow>] = &[
     (Metric::OutputSentBytes, |o| count(o.tally.bytes)),
     (Metric::OutputUnreachable, |o| count(o.unreachable)),
     (Metric::OutputReplies, |o| count(o.replies)),
+    (Metric::OutputDoubtful, |o| count(o.doubtful)),
 ];
 
 #[expect(clippy::unnecessary_wraps, reason = "what a series gives")]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use mcr_api::worker::WorkerCommand;
-use mcr_core::ids::{EgressId, WorkerId};
+use mcr_core::ids::{EgressId, IfIndex, WorkerId};
 use mcr_core::limits::EGRESSES;
 use mcr_core::plan::EgressKey;
 use mcr_sys::udp::{EgressOptions, EgressSocket, SourcePort};
@@ -91,6 +91,11 @@ impl Egresses {
 
     pub(crate) fn id(&self, key: &EgressKey) -> Option<EgressId> {
         self.by_key.get(key).copied()
+    }
+
+    /// The interface that a set sends on.
+    pub(crate) fn ifindex(&self, id: EgressId) -> Option<IfIndex> {
+        self.sets.get(&id).map(|set| set.key.ifindex)
     }
 
     /// Whether a datagram from this address and port was ours.

@@ -21,6 +21,7 @@ use super::reading;
 use super::report;
 use super::retained::{Retained, add_ring};
 use super::sampler::Samples;
+use crate::doubts::Doubts;
 use crate::hands::Hands;
 use crate::holdings::Holdings;
 use crate::news::News;
@@ -99,7 +100,8 @@ fn rules() -> RuleSet {
 fn state() -> State {
     let (events, _) = tokio::sync::mpsc::channel(1);
     let holdings = Holdings::alone(Steering::Hash, &[0, 1]);
-    State::new(Interfaces::default(), holdings, News::default(), Hands::new(events))
+    let doubts = Doubts::new(tokio::sync::mpsc::unbounded_channel().0);
+    State::new(Interfaces::default(), holdings, doubts, News::default(), Hands::new(events))
 }
 
 fn are_rates(rates: impl IntoIterator<Item = f64>) {

@@ -161,6 +161,7 @@ pub(crate) fn rule_stats(declared: &DeclaredRule, supervisor: &Supervisor) -> Ru
             errors_per_s,
             unreachable: state.unreachable.reports(output.endpoint.socket_address()),
             replies: state.replies(declared.id, place),
+            doubtful: state.doubtful(declared.id, place, sent),
         }
     });
     let [packets_per_s, bits_per_s] = rates.matched(&tally);

@@ -224,6 +224,9 @@ fn not_sent(output: &OutputStats) -> String {
     if output.replies > 0 {
         reasons.push(format!("replies {}", output.replies));
     }
+    if output.doubtful > 0 {
+        reasons.push(format!("doubtful {}", output.doubtful));
+    }
     if output.errors_per_s > 0.0 {
         reasons.push(format!("now {} a second", rate(output.errors_per_s)));
     }

@@ -35,6 +35,7 @@ pub(crate) fn trials(suite: Suite) -> Suite {
     });
     let suite = matrix(suite, "egress::no_route", &both, no_route);
     let suite = matrix(suite, "egress::dead_hosts", &both, dead_hosts);
+    let suite = matrix(suite, "egress::no_neighbour", &both, no_neighbour);
     matrix(suite, "egress::denied", &[Variant::usual()], denied)
 }
 
@@ -284,6 +285,51 @@ fn dead_hosts(variant: Variant) -> Result<()> {
 }
 
 /// Has the relay's kernel find out within a second that nobody has an address on `out1`.
+/// A host that is not there, which is also the gateway of another, until it comes.
+fn no_neighbour(variant: Variant) -> Result<()> {
+    let (absent, far): (IpAddr, IpAddr) = match variant.family {
+        Family::V4 => ([10, 2, 1, 99].into(), [203, 0, 113, 9].into()),
+        Family::V6 => {
+            let far = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 1);
+            (Ipv6Addr::new(0xfd00, 2, 1, 0, 0, 0, 0, 0x99).into(), far.into())
+        }
+    };
+    let [host_bits, prefix] = if far.is_ipv4() { [32, 24] } else { [128, 64] };
+    Relay::run(variant, |relay| {
+        give_up_neighbours_soon(relay);
+        address::add_route(&relay.net.relay, far, host_bits, absent)?;
+        let outputs = [absent, far].map(|host| endpoint(SocketAddr::new(host, 7000), "out1"));
+        let (mut patient, _) = Patient::admit(relay, &outputs)?;
+        patient.round()?;
+        let missed = |problems: &[String]| {
+            let gateway = format!("the gateway {absent} of {far} does not answer on out1");
+            problems.len() == 2
+                && problems.iter().all(|problem| problem.starts_with("no_neighbour: "))
+                && problems.iter().any(|problem| problem.contains(&gateway))
+        };
+        wait::until("the neighbour is missed", SOON, || Ok(missed(&patient.problems()?)))?;
+        let ill = patient.round()?;
+        let doubted = |o: &OutputStats| o.sent == 2 * DATAGRAMS && o.doubtful >= DATAGRAMS;
+        ensure!(ill.iter().all(doubted), "{ill:?}");
+        address::add_address(&relay.net.sinks[1], "sink1", absent, prefix)?;
+        let sink = Sink::unicast(&relay.net.sinks[1], SocketAddr::new(absent, 7000))?;
+        let before = patient.round()?[0].doubtful;
+        wait::until("the neighbour is there", SOON, || {
+            // Only a send makes the kernel ask again.
+            patient.round()?;
+            Ok(patient.problems()?.is_empty())
+        })?;
+        let settled = patient.round()?[0].doubtful;
+        ensure!(settled >= before, "{settled} after {before}");
+        ensure!(patient.round()?[0].doubtful == settled, "a neighbour that answers is in doubt");
+        let rounds = patient.rounds;
+        sink.wait_for(2 * DATAGRAMS, SOON)?;
+        let arrived = sink.finish()?.received();
+        ensure!(arrived + settled >= rounds * DATAGRAMS, "{arrived} of {rounds} rounds, {settled}");
+        Ok(())
+    })
+}
+
 fn give_up_neighbours_soon(relay: &Relay) {
     for family in ["ipv4", "ipv6"] {
         let sysctl = format!("net/{family}/neigh/out1/retrans_time_ms");

@@ -109,6 +109,6 @@ pub(in super::super) fn rule_row(id: u64, outputs: usize) -> RuleRow {
         packets: 80 + id,
         bytes: 8_000 + id,
         last_packet_s: Some(1_800_000_000.25),
-        outputs: vec![OutputRow { tally, unreachable: id, replies: id }; outputs],
+        outputs: vec![OutputRow { tally, unreachable: id, replies: id, doubtful: id }; outputs],
     }
 }

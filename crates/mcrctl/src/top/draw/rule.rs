@@ -111,5 +111,8 @@ fn not_sent(output: &OutputStats) -> String {
     if output.replies > 0 {
         reasons.push(format!("replies {}", count(output.replies)));
     }
+    if output.doubtful > 0 {
+        reasons.push(format!("doubtful {}", count(output.doubtful)));
+    }
     reasons.join(", ")
 }
