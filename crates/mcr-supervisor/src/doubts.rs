@@ -186,8 +186,8 @@ impl State {
             let on = self.interfaces.numbered(ifindex);
             let on = on.map(|interface| format!(" on {}", interface.name)).unwrap_or_default();
             format!(
-                "no_neighbour: {neighbour} does not answer{on}, and datagrams to it are lost: check \
-                 the host's address, its cable and its VLAN"
+                "no_neighbour: {neighbour} does not answer{on}, and datagrams to it are lost: \
+                 check the host's address, its cable and its VLAN"
             )
         })
     }

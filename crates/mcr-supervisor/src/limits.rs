@@ -222,8 +222,8 @@ pub(crate) const NETWORK_REREAD: Duration = Duration::from_secs(10);
 /// in which a change must be noticed.
 pub(crate) const NETWORK_RETRY: Duration = Duration::from_millis(1000 / 4);
 
-/// How often the neighbours of unicast outputs are looked at. The kernel asks a silent one for three
-/// seconds before it gives up, and then begins anew.
+/// How often the neighbours of unicast outputs are looked at. The kernel asks a silent one for
+/// three seconds before it gives up, and then begins anew.
 pub(crate) const NEIGHBOUR_LOOK: Duration = Duration::from_secs(1);
 
 /// Outstanding connections at the control socket before a client must wait.

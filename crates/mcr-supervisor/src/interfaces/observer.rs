@@ -5,10 +5,11 @@ use std::thread;
 
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use mcr_core::interfaces::Interfaces;
+use mcr_core::interfaces::{Interface, Interfaces};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
+use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::runtime;
@@ -50,9 +51,9 @@ async fn follow(
     };
     match read.await {
         Ok((observer, interfaces, wake_ups)) => {
-            _ = first.send(Ok(interfaces));
+            _ = first.send(Ok(interfaces.clone()));
             tokio::spawn(neighbours::follow(watched, events.clone()));
-            follow_changes(observer, wake_ups, events).await;
+            follow_changes(observer, interfaces, wake_ups, events).await;
         }
         Err(error) => _ = first.send(Err(error)),
     }
@@ -121,6 +122,7 @@ fn wake_ups() -> io::Result<WakeUps> {
 
 async fn follow_changes(
     mut observer: Observer,
+    mut known: Interfaces,
     mut wake_ups: WakeUps,
     events: mpsc::Sender<Event>,
 ) {
@@ -128,7 +130,8 @@ async fn follow_changes(
         // At first, too: what changed before the messages were asked for has woken nobody.
         match observer.read().await {
             Ok(interfaces) => {
-                if events.send(Event::Observed(interfaces)).await.is_err() {
+                known = with_undecoded(&known, interfaces, is_there);
+                if events.send(Event::Observed(known.clone())).await.is_err() {
                     return;
                 }
             }
@@ -156,5 +159,67 @@ async fn follow_changes(
         }
         sleep(limits::NETWORK_PAUSE).await;
         while wake_ups.next().now_or_never().flatten().is_some() {}
+    }
+}
+
+/// Adds those that were known and have not been listed, where the kernel still has them: a message
+/// that cannot be decoded is left out of a listing without a word.
+fn with_undecoded(
+    known: &Interfaces,
+    listed: Interfaces,
+    is_there: impl Fn(&Interface) -> bool,
+) -> Interfaces {
+    let is_missing = |interface: &&Interface| listed.numbered(interface.index).is_none();
+    let missing = known.iter().filter(is_missing).filter(|interface| is_there(interface));
+    let missing: Vec<_> = missing.cloned().collect();
+    if missing.is_empty() {
+        return listed;
+    }
+    for Interface { name, .. } in &missing {
+        warn!(
+            interface = %name,
+            "interface {name}: the kernel has it, and its description cannot be decoded: it is \
+             taken to be as it was"
+        );
+    }
+    listed.iter().cloned().chain(missing).collect()
+}
+
+/// Whether the kernel has an interface of this name and number (`SIOCGIFINDEX`, netdevice(7)).
+fn is_there(interface: &Interface) -> bool {
+    if_nametoindex(interface.name.as_str()) == Ok(interface.index.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use mcr_core::ids::IfIndex;
+
+    use super::*;
+
+    fn interface(index: u32, name: &str) -> Interface {
+        Interface {
+            index: IfIndex(index),
+            name: name.parse().unwrap(),
+            link: None,
+            hardware: None,
+            mtu: 1500,
+            up: true,
+            carrier: true,
+            controller: None,
+            addresses: Vec::new(),
+            alternatives: Vec::new(),
+            networks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_interface_that_cannot_be_decoded_is_not_gone() {
+        let all = || [interface(1, "lo"), interface(2, "a"), interface(3, "b")];
+        let known: Interfaces = all().into_iter().collect();
+        let listed = || all().into_iter().take(1).collect();
+        let kept = with_undecoded(&known, listed(), |interface| interface.index == IfIndex(3));
+        assert_eq!(kept, [interface(1, "lo"), interface(3, "b")].into_iter().collect());
+        assert_eq!(with_undecoded(&known, listed(), |_| false), listed());
+        assert!(is_there(&interface(1, "lo")) && !is_there(&interface(2, "lo")));
     }
 }

@@ -1,5 +1,5 @@
-//! A million damaged frames in two storms, beside a clean flow: it loses nothing, no worker dies, and each of them
-//! is counted under the reason that an oracle gives for it.
+//! A million damaged frames in two storms, beside a clean flow: it loses nothing, no worker dies,
+//! and each of them is counted under the reason that an oracle gives for it.
 //!
 //! `MCR_STORM_SEED=7 cargo test -p mcrd --test system storm` makes the same storm again.
 
