@@ -322,3 +322,6 @@ pub(crate) const TRACE_EVENTS_AT_ONCE: u64 = mcr_core::limits::TRACE_EVENTS as u
 /// How long a dead worker's log may take to be read: what its pipe holds (64 KiB) takes a
 /// millisecond, and its successor waits.
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(20);
+
+/// For how long a worker that had a rule's source counts as one of those that have it.
+pub(crate) const SOURCE_MEMORY: Duration = Duration::from_secs(10);

@@ -81,6 +81,14 @@ pub(crate) fn total(counts: &BTreeMap<String, u64>) -> u64 {
     counts.values().copied().fold(0, u64::wrapping_add)
 }
 
+/// A warning where several workers have one source, so that its datagrams may change places.
+pub(crate) fn order(source_workers: u64) -> String {
+    if source_workers < 2 {
+        return String::new();
+    }
+    format!(", over {source_workers} workers: order not kept (--steering hash keeps it)")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -280,6 +280,9 @@ pub struct RuleStats {
     /// Who sent that, as `ADDRESS:PORT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_source: Option<String>,
+    /// Workers to which datagrams of that source came in the last ten seconds. Several work side by
+    /// side, and do not keep the order between them.
+    pub source_workers: u64,
     /// Its outputs, in the order of the rule.
     pub outputs: Vec<OutputStats>,
 }

@@ -343,6 +343,7 @@ fn stats_keep_every_number() {
             bits_per_s: 80_000.0,
             last_packet_age_ms: Some(3),
             last_source: Some("10.0.0.7:4000".into()),
+            source_workers: 1,
             state: RuleState::Active,
             outputs: vec![OutputStats {
                 to: "239.2.2.2:6000@eth1".into(),

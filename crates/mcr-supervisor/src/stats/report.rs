@@ -12,9 +12,10 @@ use mcr_sys::ledger::LedgerReader;
 use mcr_sys::process::monotonic_ns;
 
 use super::rates::{self, RuleRates};
-use super::reading::{self, OutputTally, RingTally, RuleTally};
+use super::reading::{self, OutputTally, RingTally, RuleTally, Seen};
 use super::retained::add_ring;
 use super::sampler::Sampler;
+use crate::limits;
 use crate::resources::ingress::RingPlace;
 use crate::state::State;
 use crate::supervisor::Supervisor;
@@ -177,8 +178,18 @@ pub(crate) fn rule_stats(declared: &DeclaredRule, supervisor: &Supervisor) -> Ru
         bits_per_s,
         last_packet_age_ms: seen.map(|seen| now.saturating_sub(seen.at) / 1_000_000),
         last_source: seen.and_then(|seen| seen.source).map(|source| source.to_string()),
+        source_workers: source_workers(declared, workers, seen, now),
         outputs: outputs.collect(),
     }
+}
+
+/// How many workers have lately had datagrams of the source of a rule's last datagram.
+fn source_workers(declared: &DeclaredRule, workers: &Workers, last: Option<Seen>, now: u64) -> u64 {
+    let Some(source) = last.and_then(|last| last.source) else { return 0 };
+    let since = now.saturating_sub(limits::SOURCE_MEMORY.as_nanos() as u64);
+    let ledgers = workers.ledgers().filter_map(|(_, _, ledger)| ledger);
+    let seen = ledgers.filter_map(|ledger| reading::rule(ledger, declared)?.last_seen);
+    seen.filter(|seen| seen.source == Some(source) && seen.at >= since).count() as u64
 }
 
 /// What the rings of living workers have counted, those of their dead predecessors included.

@@ -7,7 +7,7 @@ use mcr_api::control::{
 };
 
 use super::table::{self, Column::Left, Column::Right, bit_rate, rate, table};
-use crate::units::{age, per_cent, total};
+use crate::units::{age, order, per_cent, total};
 
 /// Every table that has something to show.
 pub(super) fn stats(stats: &Stats) -> String {
@@ -210,7 +210,8 @@ fn last(rule: &RuleStats) -> String {
         (RuleState::Active, None) => "never".into(),
         (RuleState::Active, Some(milliseconds)) => {
             let from = rule.last_source.as_deref().map(|source| format!(", from {source}"));
-            format!("{} ago{}", age(milliseconds), from.unwrap_or_default())
+            let order = order(rule.source_workers);
+            format!("{} ago{}{order}", age(milliseconds), from.unwrap_or_default())
         }
     }
 }

@@ -1,22 +1,65 @@
 //! Steering by hash: each worker has its share of the rules, and all that comes for them.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use anyhow::{Result, ensure};
+use mcr_api::control::Steering;
 use mcr_lab::daemon::Daemon;
 use mcr_lab::harness::Suite;
 use mcr_lab::namespace::Namespace;
+use mcr_lab::payload::payload;
 use mcr_lab::sink::Sink;
 use mcr_lab::topology::RelayTopology;
 
-use crate::fixture::{Relay, delivered, rule};
+use crate::fixture::{Relay, delivered, on_core, rule};
 use crate::variant::{Variant, endpoint, matrix};
 
 /// Registers the trials.
 pub(crate) fn trials(suite: Suite) -> Suite {
     let both = Variant::both_families();
     matrix(suite, "steering::each_worker_has_its_share", &both, each_worker_has_its_share)
+        .trial("steering::order_is_kept_by_hash", order_is_kept_by_hash)
         .trial("steering::the_file_chooses_and_the_command_line_overrules", the_file_chooses)
+}
+
+/// Datagrams of a sender that moves between cores, and how many it sends on one before it moves.
+const MOVED: u64 = 20_000;
+const ON_ONE_CORE: u64 = 50;
+
+/// A sender moves between cores. By CPU its datagrams come to both workers, which is shown; by hash
+/// one worker has them all, and keeps their order.
+fn order_is_kept_by_hash() -> Result<()> {
+    for steering in [Steering::Cpu, Steering::Hash] {
+        let variant = Variant { steering, ..Variant::usual() };
+        Relay::run(variant, |relay| {
+            let input = SocketAddr::new(variant.family.ingress(0), 5000);
+            let output = SocketAddr::new(variant.family.output_group(1), 6000);
+            relay.add_active(&rule(input, "in0", &[endpoint(output, "out0")]))?;
+            let sink = Sink::multicast(&relay.net.sinks[0], "sink0", output)?;
+            let sender =
+                relay.net.source.enter(|| UdpSocket::bind((variant.family.source(0), 0)))?;
+            for first in (0..MOVED).step_by(ON_ONE_CORE as usize) {
+                let core = relay.cores[(first / ON_ONE_CORE % 2) as usize];
+                on_core(core, || {
+                    for sequence in first..first + ON_ONE_CORE {
+                        sender.send_to(&payload(1, sequence, 100), input)?;
+                    }
+                    Ok(())
+                })?;
+            }
+            let stats = relay.settled(MOVED)?;
+            let workers = stats.rules[0].source_workers;
+            let flow = sink.finish()?.stream(1);
+            println!("{steering}: {workers} workers, {} of {MOVED} reordered", flow.reordered);
+            ensure!(flow.unique == MOVED, "{flow:?}");
+            match steering {
+                Steering::Cpu => ensure!(workers == 2, "{workers} workers"),
+                Steering::Hash => ensure!((workers, flow.reordered) == (1, 0), "{flow:?}"),
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// Rules, and flows at a time for each core that sends.

@@ -10,7 +10,7 @@ use super::look::Look;
 use super::rules::last;
 use crate::top::flows::Flow;
 use crate::top::model::Model;
-use crate::units::{count, short};
+use crate::units::{count, order, short};
 
 const HEADINGS: [Heading; 6] = [
     Heading::share("OUTPUT", 3),
@@ -57,11 +57,12 @@ fn lines<'a>(
 ) -> Vec<Line<'a>> {
     let name = rule.name.as_deref().unwrap_or_default();
     let from = rule.last_source.as_deref().map(|source| format!(" from {source}"));
+    let order = order(rule.source_workers);
     let mut lines = vec![
         topic("rule", format!("{} {name}", rule.id).trim_end().to_owned()),
         topic("state", rule.state.to_string()),
         topic("input", rule.input.clone()),
-        topic("last", format!("{}{}", last(rule), from.unwrap_or_default())),
+        topic("last", format!("{}{}{order}", last(rule), from.unwrap_or_default())),
         rates("in", [rule.packets_per_s, rule.bits_per_s], [rule.packets, rule.bytes]),
         rates("out", [flow.out_per_s, flow.out_bits_per_s], [flow.sent, flow.sent_bytes]),
     ];

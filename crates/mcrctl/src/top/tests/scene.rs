@@ -84,6 +84,7 @@ pub(super) fn rule(id: u64, name: Option<&str>, per_s: f64) -> RuleStats {
         bits_per_s: per_s * 8000.0,
         last_packet_age_ms: Some(12),
         last_source: Some("10.0.0.7:33333".into()),
+        source_workers: 1,
         outputs: vec![output(&format!("239.2.{high}.{low}:6000@eth1"), per_s)],
     }
 }
