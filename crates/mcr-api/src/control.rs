@@ -26,8 +26,8 @@ pub use event::{About, Event, EventKind};
 pub use request::{Command, RefusedRequest, Request, RuleReference, Selection};
 pub use response::Response;
 pub use stats::{
-    CoreRates, CoreReport, CoreStats, OutputStats, Rates, RingClass, RingStats, RuleStats, Stats,
-    Unaccounted,
+    BufferStats, CoreRates, CoreReport, CoreStats, OutputStats, Rates, RingClass, RingStats,
+    RuleStats, Stats, Unaccounted,
 };
 pub use trace::{
     TraceCursor, TraceEvent, TraceOrder, TraceReading, TraceStep, TraceSubject, Traces,

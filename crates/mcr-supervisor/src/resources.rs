@@ -1,6 +1,7 @@
 //! The kernel objects that the supervisor holds for the rules.
 
 mod admission;
+mod buffers;
 pub(crate) mod devices;
 pub(crate) mod egress;
 pub(crate) mod exclusion;

@@ -41,7 +41,7 @@ pub(crate) const LONG_FRAMES: usize = 32;
 
 /// Bytes of such frames that may wait on the socket, as the kernel charges them: a few milliseconds
 /// at 10 Gbit/s, as a ring holds.
-pub(crate) const LONG_FRAME_QUEUE_BYTES: usize = 8 * 1024 * 1024;
+pub const LONG_FRAME_QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Cores that a steering program names one by one: two instructions each, in half a program.
 pub(crate) const MAX_STEERED_CORES: usize = MAX_INSTRUCTIONS / (2 * 2);

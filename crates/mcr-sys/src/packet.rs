@@ -3,6 +3,7 @@
 
 use crate::error::{Doing, SetupError};
 use crate::filter::Program;
+pub use crate::limits::LONG_FRAME_QUEUE_BYTES;
 use crate::{limits, option};
 use libc::SOL_PACKET;
 use socket2::{Domain, Socket, Type};
@@ -142,11 +143,17 @@ impl PacketSocket {
         BarePacketSocket::open()?.with_ring(geometry)
     }
 
+    /// The queue for frames longer than a slot in bytes, as `SO_RCVBUF` asks for it; the kernel
+    /// tells twice as much (socket(7)).
+    pub fn long_frame_queue_bytes(&self) -> io::Result<usize> {
+        Ok(self.socket.recv_buffer_size()? / 2)
+    }
+
     /// As wide as this process may make it: past `net.core.rmem_max` only with `CAP_NET_ADMIN`.
     fn widen_receive_buffer(&self) -> io::Result<()> {
-        let bytes = limits::LONG_FRAME_QUEUE_BYTES as libc::c_int;
+        let bytes = LONG_FRAME_QUEUE_BYTES as libc::c_int;
         option::set(&self.socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes)
-            .or_else(|_| self.socket.set_recv_buffer_size(limits::LONG_FRAME_QUEUE_BYTES))
+            .or_else(|_| self.socket.set_recv_buffer_size(LONG_FRAME_QUEUE_BYTES))
     }
 
     /// Starts receiving from one interface, in the place before tc and netfilter (`ETH_P_ALL`).

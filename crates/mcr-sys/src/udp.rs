@@ -81,6 +81,12 @@ impl EgressSocket {
 }
 
 impl EgressSocket {
+    /// The send buffer in bytes, as `SO_SNDBUF` asks for it; the kernel tells twice as much
+    /// (socket(7)).
+    pub fn send_buffer_bytes(&self) -> io::Result<usize> {
+        Ok(self.socket.send_buffer_size()? / 2)
+    }
+
     /// Datagrams that came to the socket; nobody reads them. The kernel counts modulo 2^32.
     pub fn arrived(&self) -> io::Result<u32> {
         // `SK_MEMINFO_DROPS` of `linux/sock_diag.h`: the drop-all filter's among them.

@@ -26,10 +26,26 @@ pub struct Stats {
     /// Memory of all receive rings in bytes, spare ones and those being closed included.
     #[serde(default)]
     pub ring_memory_bytes: u64,
+    /// Buffers of egress sockets.
+    #[serde(default)]
+    pub send_buffers: BufferStats,
+    /// Queues of packet sockets for frames longer than a slot of a ring.
+    #[serde(default)]
+    pub long_frame_queues: BufferStats,
     /// Each receive ring.
     pub rings: Vec<RingStats>,
     /// Each rule.
     pub rules: Vec<RuleStats>,
+}
+
+/// Socket buffers of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BufferStats {
+    /// Bytes asked for.
+    pub wanted_bytes: u64,
+    /// Bytes of the smallest that the kernel gave since the daemon's start: less where
+    /// `net.core.wmem_max` or `net.core.rmem_max` limits it.
+    pub smallest_bytes: u64,
 }
 
 /// What one core, or all of them, counted.

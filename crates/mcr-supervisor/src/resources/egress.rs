@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use mcr_api::control::BufferStats;
 use mcr_api::worker::WorkerCommand;
 use mcr_core::ids::{EgressId, IfIndex, WorkerId};
 use mcr_core::limits::EGRESSES;
@@ -11,6 +12,7 @@ use mcr_core::plan::EgressKey;
 use mcr_sys::udp::{EgressOptions, EgressSocket, SourcePort};
 
 use super::Refusal;
+use super::buffers::Buffers;
 use crate::{limits, privileged};
 
 /// All sets.
@@ -22,6 +24,7 @@ pub(crate) struct Egresses {
     sources: HashMap<SocketAddr, u32>,
     workers: usize,
     next_id: u32,
+    buffers: Buffers,
 }
 
 #[derive(Debug)]
@@ -40,6 +43,7 @@ impl Egresses {
             sources: HashMap::new(),
             workers,
             next_id: 1,
+            buffers: Buffers::send(),
         }
     }
 
@@ -66,6 +70,9 @@ impl Egresses {
             if options.port == SourcePort::Unused {
                 options.port = SourcePort::Picked(source.port());
             }
+            if let Ok(bytes) = socket.send_buffer_bytes() {
+                self.buffers.note(bytes);
+            }
             sockets.push(socket);
         }
         let id = EgressId(self.next_id);
@@ -91,6 +98,11 @@ impl Egresses {
 
     pub(crate) fn id(&self, key: &EgressKey) -> Option<EgressId> {
         self.by_key.get(key).copied()
+    }
+
+    /// How large the send buffers are.
+    pub(crate) fn buffers(&self) -> BufferStats {
+        self.buffers.stats()
     }
 
     /// The interface that a set sends on.

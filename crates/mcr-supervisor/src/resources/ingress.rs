@@ -22,6 +22,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::os::fd::BorrowedFd;
 
+use mcr_api::control::BufferStats;
 use mcr_api::worker::WorkerCommand;
 use mcr_core::ids::{IfIndex, IngressId, WorkerId};
 use mcr_core::limits::INGRESSES;
@@ -31,6 +32,7 @@ use mcr_sys::filter::Program;
 
 use super::Refusal;
 use super::admission::InterfaceAdmission;
+use super::buffers::Buffers;
 use crate::asked::Ticket;
 use crate::event::Event;
 use crate::hands::Hands;
@@ -64,6 +66,7 @@ pub(crate) struct Ingresses {
     closing: Closing,
     replacement: Replacement,
     hands: Hands,
+    buffers: Buffers,
 }
 
 /// A ring as the ledgers know it.
@@ -101,6 +104,7 @@ impl Ingresses {
             closing: Closing::default(),
             replacement: Replacement::default(),
             hands,
+            buffers: Buffers::long_frames(),
         }
     }
 
@@ -132,6 +136,11 @@ impl Ingresses {
         opened: Opened,
     ) -> IngressId {
         let Opening { key, place, .. } = opening;
+        for socket in &opened.sockets {
+            if let Ok(bytes) = socket.long_frame_queue_bytes() {
+                self.buffers.note(bytes);
+            }
+        }
         let id = IngressId(self.next_id);
         let ifindex = key.ifindex;
         let set = IngressSet::new(RingPlace { id, place, key: key.clone() }, mtu, opened);
@@ -272,6 +281,11 @@ impl Ingresses {
     /// Every ring in the order of ids.
     pub(crate) fn rings(&self) -> impl Iterator<Item = &RingPlace> {
         self.sets.values().map(|set| &set.ring)
+    }
+
+    /// How large the queues for long frames are.
+    pub(crate) fn buffers(&self) -> BufferStats {
+        self.buffers.stats()
     }
 
     /// Memory of all rings, spare ones and those being closed included.

@@ -67,6 +67,8 @@ pub(crate) fn stats(supervisor: &Supervisor, selected: &Selected<'_>) -> Stats {
         totals,
         cores,
         ring_memory_bytes: state.holdings.ingresses.ring_bytes(),
+        send_buffers: state.holdings.egresses.buffers(),
+        long_frame_queues: state.holdings.ingresses.buffers(),
         rings: ring_stats(supervisor, selected, now),
         rules: rule.map(|declared| rule_stats(declared, supervisor)).into_iter().collect(),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mcr_api::control::{
-    CoreRates, CoreReport, OutputStats, RingStats, RuleState, RuleStats, Stats,
+    BufferStats, CoreRates, CoreReport, OutputStats, RingStats, RuleState, RuleStats, Stats,
 };
 
 use super::table::{self, Column::Left, Column::Right, bit_rate, rate, table};
@@ -18,6 +18,7 @@ pub(super) fn stats(stats: &Stats) -> String {
         cores(&stats.cores),
         work(&stats.cores),
         rings(&stats.rings, stats.ring_memory_bytes),
+        small_buffers(stats),
         rules(&stats.rules),
     ];
     let tables: Vec<_> = tables.into_iter().flatten().collect();
@@ -131,6 +132,20 @@ fn batch_sizes(counts: &[u64]) -> String {
         }
     });
     sizes.collect::<Vec<_>>().join(", ")
+}
+
+/// Buffers that the kernel made smaller than the relay wants them.
+fn small_buffers(stats: &Stats) -> Option<String> {
+    let kinds =
+        [("send buffers", stats.send_buffers), ("queues for long frames", stats.long_frame_queues)];
+    let small = kinds.iter().filter(|(_, buffers)| buffers.smallest_bytes < buffers.wanted_bytes);
+    let line = |(kind, buffers): &(&str, BufferStats)| {
+        let [got, wanted] =
+            [buffers.smallest_bytes, buffers.wanted_bytes].map(|bytes| bytes / 1024);
+        format!("{kind}: {got} KiB of {wanted} KiB wanted (packaging/mcr.sysctl.conf)\n")
+    };
+    let lines: String = small.map(line).collect();
+    (!lines.is_empty()).then_some(lines)
 }
 
 fn rings(rings: &[RingStats], memory_bytes: u64) -> Option<String> {

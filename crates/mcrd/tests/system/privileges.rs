@@ -10,7 +10,7 @@ use caps::Capability::{
     CAP_SETPCAP, CAP_SETUID, CAP_SYS_CHROOT, CAP_SYS_NICE,
 };
 use caps::{CapSet, CapsHashSet};
-use mcr_api::control::{self, Lack, Workers};
+use mcr_api::control::{self, BufferStats, Lack, Selection, Stats, Workers};
 use mcr_lab::daemon::{Daemon, Grant};
 use mcr_lab::harness::{Skip, Suite};
 use mcr_lab::namespace::Namespace;
@@ -187,7 +187,26 @@ fn relays_as_nobody(grant: Grant, kept: &[Capability], arguments: &[&str]) -> Re
         relay.add_active(&rule(input, "in0", &[endpoint(output, "out0")]))?;
         let sent = relay.send(input)?;
         delivered(sink, sent)?;
+        check_buffers(&relay.daemon, kept & CAP_NET_ADMIN.bitmask() != 0)?;
         check_supervisor(&relay.daemon, kept)
     })?;
     relay.stop().map(drop)
+}
+
+/// Without the right to go beyond the host's limits, buffers are as large as those, and the log
+/// says so once for each limit.
+fn check_buffers(daemon: &Daemon, is_free: bool) -> Result<()> {
+    let stats: Stats = daemon.ask(&control::Command::GetStats(Selection::default()))?;
+    let kinds = [("wmem_max", stats.send_buffers), ("rmem_max", stats.long_frame_queues)];
+    for (limit, BufferStats { wanted_bytes, smallest_bytes }) in kinds {
+        let host: u64 =
+            fs::read_to_string(format!("/proc/sys/net/core/{limit}"))?.trim().parse()?;
+        let expected = if is_free { wanted_bytes } else { wanted_bytes.min(host) };
+        ensure!(smallest_bytes == expected, "{limit}: {smallest_bytes} of {wanted_bytes}, {host}");
+        let lines = daemon.log_lines();
+        let remedy = format!("net.core.{limit}=");
+        let warnings = lines.iter().filter(|line| line.contains(&remedy)).count();
+        ensure!(warnings == usize::from(expected < wanted_bytes), "{limit}: {lines:#?}");
+    }
+    Ok(())
 }
