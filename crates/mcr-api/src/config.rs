@@ -46,16 +46,16 @@ pub use metrics::{MetricsConfig, NoListenAddress, listen_address};
 use rings::RingsTable;
 pub use rings::{RingSize, RingsConfig};
 
-/// What the file asks for.
+/// The content of the configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// The rules, in the order of the file, each valid by itself.
     pub rules: Vec<ConfiguredRule>,
     /// How frames are divided among the workers, where it says so.
     pub steering: Option<Steering>,
-    /// Whose the control socket is.
+    /// Owner and groups of the control socket.
     pub control: ControlConfig,
-    /// What of the metrics it says.
+    /// Settings of the metrics.
     pub metrics: MetricsConfig,
     /// How large receive rings are.
     pub rings: RingsConfig,
@@ -72,15 +72,15 @@ pub struct ConfiguredRule {
     pub line: usize,
 }
 
-/// What is wrong with a configuration file, and where.
+/// An error in a configuration file, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}:{line}: {cause}")]
 pub struct ConfigError {
-    /// The file.
+    /// The configuration file.
     pub path: String,
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong; names the key.
+    /// The cause; names the key.
     pub cause: String,
 }
 
@@ -151,7 +151,7 @@ struct RuleTable {
     exclusive: bool,
 }
 
-/// What is wrong with a rule; without a place, it is the rule as a whole.
+/// An error in a rule; without a place, it is the rule as a whole.
 struct Misplaced {
     place: Option<Range<usize>>,
     cause: String,

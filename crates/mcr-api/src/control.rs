@@ -37,5 +37,5 @@ pub use trace::{
 /// Rises with every change that an old client or daemon would misunderstand.
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// Where the daemon listens unless told otherwise.
+/// Default path of the daemon's control socket.
 pub const DEFAULT_CONTROL_PATH: &str = "/run/mcr/control.sock";

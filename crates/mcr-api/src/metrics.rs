@@ -28,7 +28,7 @@ impl Kind {
         }
     }
 
-    /// What the samples' names have behind the family's.
+    /// The suffix of its samples' names.
     pub const fn suffixes(self) -> &'static [&'static str] {
         match self {
             Self::Counter => &["_total"],
@@ -39,7 +39,7 @@ impl Kind {
     }
 }
 
-/// What there is to know of a metric.
+/// The description of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Description {
     /// The family's name, its unit included and the suffix of its kind not.
@@ -50,7 +50,7 @@ pub struct Description {
     pub kind: Kind,
     /// The labels' names, in the order in which they are written.
     pub labels: &'static [&'static str],
-    /// What it means, in a sentence.
+    /// Its meaning, in a sentence.
     pub help: &'static str,
 }
 
@@ -69,7 +69,7 @@ macro_rules! metrics {
             /// Every metric, in the order in which they are exported.
             pub const ALL: &[Self] = &[$(Self::$member,)*];
 
-            /// What there is to know of it.
+            /// Its description.
             pub const fn description(self) -> &'static Description {
                 match self {
                     $(Self::$member => &Description {

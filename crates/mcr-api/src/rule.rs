@@ -20,12 +20,12 @@ pub struct RuleSpec {
     /// The owner's name for it, unique among the rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What it takes: `ADDRESS:PORT@INTERFACE`.
+    /// Its input: `ADDRESS:PORT@INTERFACE`.
     pub input: String,
     /// The only source that it takes from; any source if absent.
     #[serde(default, deserialize_with = "source_address", skip_serializing_if = "Option::is_none")]
     pub source: Option<IpAddr>,
-    /// Where it sends, at least one.
+    /// Its outputs, at least one.
     pub outputs: Vec<OutputSpec>,
     /// Whether what it takes goes no further in the host's network stack.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -96,7 +96,7 @@ impl fmt::Display for Key {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {cause}")]
 pub struct SpecError {
-    /// Where.
+    /// The place of the error.
     pub key: Key,
     /// Why.
     #[source]
@@ -125,16 +125,16 @@ pub enum SpecCause {
     )]
     UnknownOption(String),
     /// An option that stands twice.
-    #[error("option {0} stands twice")]
+    #[error("option {0} is given twice")]
     OptionTwice(String),
     /// An option's value.
     #[error("{option}={value:?}: {wanted} is needed")]
     OptionValue {
         /// The option.
         option: &'static str,
-        /// What was given.
+        /// The given value.
         value: String,
-        /// What it takes.
+        /// The expected form.
         wanted: &'static str,
     },
 }

@@ -33,13 +33,13 @@ pub use confinement::{Confinement, Lack};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerMessage {
-    /// What the worker's ledger says once the command is carried out.
+    /// The generation that the worker's ledger names once the command is carried out.
     pub generation: u64,
-    /// What to do.
+    /// The command.
     pub command: WorkerCommand,
 }
 
-/// What a worker is to do.
+/// A command to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum WorkerCommand {
@@ -47,13 +47,13 @@ pub enum WorkerCommand {
     OpenIngress(Ingress),
     /// Stop reading from an ingress socket and close it.
     CloseIngress {
-        /// Which.
+        /// The set of sockets.
         #[serde(with = "wire::ingress_id")]
         ingress: IngressId,
     },
     /// Send by the UDP socket that comes with the message, where routes say so.
     OpenEgress {
-        /// What routes call it.
+        /// The name that routes have for it.
         #[serde(with = "wire::egress_id")]
         egress: EgressId,
         /// The interface's MTU in bytes, which bounds the segments of a GSO run.
@@ -69,7 +69,7 @@ pub enum WorkerCommand {
     },
     /// Close an egress socket; no route names it any more.
     CloseEgress {
-        /// Which.
+        /// The set of sockets.
         #[serde(with = "wire::egress_id")]
         egress: EgressId,
     },
@@ -108,7 +108,7 @@ pub enum WorkerCommand {
     },
     /// Trace by exactly these orders from now on. An order that is in force already goes on.
     SetTraces {
-        /// What the worker's ledger says once it does.
+        /// The revision that the worker's ledger names once it does.
         revision: u64,
         /// The orders, at most `mcr_core::limits::TRACES`, each at a place of its own.
         #[serde(deserialize_with = "trace::at_most_all")]
@@ -125,16 +125,16 @@ pub enum WorkerCommand {
     Stop,
 }
 
-/// What to trace, and how much of it.
+/// A trace: its subject, and how much of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TraceOrder {
-    /// Which; never used again.
+    /// Its number; never used again.
     pub id: u64,
-    /// Where the ledger counts the datagrams traced, below `mcr_core::limits::TRACES`.
+    /// The place in the ledger of its count of datagrams, below `mcr_core::limits::TRACES`.
     #[serde(deserialize_with = "trace::place")]
     pub place: usize,
-    /// What.
+    /// Its subject.
     #[serde(with = "trace::SubjectDef")]
     pub subject: Subject,
     /// The first datagram of so many, again and again.
@@ -147,10 +147,10 @@ pub struct TraceOrder {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ingress {
-    /// What it is called when it is to be closed.
+    /// The name by which it is closed.
     #[serde(with = "wire::ingress_id")]
     pub ingress: IngressId,
-    /// Which of the ledger's ring records is its own, below `mcr_core::limits::INGRESSES`.
+    /// The number of its ring record in the ledger, below `mcr_core::limits::INGRESSES`.
     #[serde(with = "wire::ring_place")]
     pub place: usize,
     /// The interface's number.
@@ -159,7 +159,7 @@ pub struct Ingress {
     /// The interface's name, for log records.
     #[serde(with = "wire::interface")]
     pub interface: InterfaceName,
-    /// What its frames start with.
+    /// The first header of its frames.
     #[serde(with = "wire::LinkLayerDef")]
     pub link: LinkLayer,
     /// The interface's MTU in bytes.

@@ -1,4 +1,4 @@
-//! What the decision about a frame costs, and its parts.
+//! The cost of the decision about a frame, and of its parts.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -90,7 +90,7 @@ fn checksum(c: &mut Criterion) {
     group.finish();
 }
 
-/// What the brake on circles costs each datagram, and each that it looks at.
+/// The cost of the brake on circles for each datagram, and for each that it looks at.
 fn circles(c: &mut Criterion) {
     let payload = [0xa5; 1_000];
     let words: Vec<AtomicU64> = (0..circle::WORDS).map(|_| AtomicU64::new(0)).collect();

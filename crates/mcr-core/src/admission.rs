@@ -65,7 +65,7 @@ fn key(address: IpAddr) -> u32 {
     }
 }
 
-/// What a filter lets in.
+/// The destinations that a filter lets in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admission {
     /// Of IPv4, by the destination address in host order; sorted and disjoint.

@@ -65,7 +65,7 @@ impl Fingerprint {
     }
 }
 
-/// Who sent a datagram, in few bits; never 0.
+/// The source of a datagram, in few bits; never 0.
 fn sender_bits(source: SocketAddr) -> u32 {
     foldhash::quality::FixedState::default().hash_one(source) as u32 | 1
 }
@@ -162,7 +162,7 @@ pub fn is_relayed(words: &[AtomicU64], sighting: &Sighting, drains: bool) -> boo
 pub struct Sighting {
     /// The fingerprint of its whole payload.
     pub whole: Fingerprint,
-    /// Who sent it.
+    /// Its source.
     pub source: SocketAddr,
     /// When, on the monotonic clock in nanoseconds.
     pub now: u64,
@@ -176,7 +176,7 @@ fn whole_of([high, low]: [u32; 2]) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// What one worker suspects.
+/// The suspicions of one worker.
 #[derive(Debug)]
 pub struct Suspicions([Suspicion; limits::SUSPICIONS]);
 

@@ -1,4 +1,4 @@
-//! Where a rule takes datagrams from and where it sends them: `ADDRESS:PORT@INTERFACE`.
+//! An input or output of a rule: `ADDRESS:PORT@INTERFACE`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -105,7 +105,7 @@ pub enum EndpointError {
     /// No `@`.
     #[error("{0:?} is not ADDRESS:PORT@INTERFACE, such as 239.1.1.1:5000@eth0")]
     Form(String),
-    /// What stands before the `@` is no address with a port.
+    /// The text before the `@` is no address with a port.
     #[error("{0:?} is not ADDRESS:PORT (IPv6 in brackets: [ff3e::1234]:5000)")]
     Address(String),
     /// The address can be neither received nor sent to.
@@ -114,9 +114,9 @@ pub enum EndpointError {
     /// The interface stands as `ip link` prints it.
     #[error("{given:?}: @{suffix} is not part of the name, `ip link` adds the peer: {meant}")]
     Peer {
-        /// What stands behind the first `@`.
+        /// The text behind the first `@`.
         given: String,
-        /// What does not belong there.
+        /// The text that does not belong there.
         suffix: String,
         /// The endpoint without it.
         meant: String,
@@ -124,7 +124,7 @@ pub enum EndpointError {
     /// Port 0.
     #[error("port 0 in {0:?}: a port from 1 to 65535 is needed")]
     Port(String),
-    /// What stands behind the `@` is no interface name.
+    /// The text behind the `@` is no interface name.
     #[error("{0:?} is not an interface name (1 to 127 characters, no space, '/', ':' or '@')")]
     Interface(String),
 }

@@ -16,16 +16,16 @@ use crate::wire::ethernet::EthernetFrame;
 /// A frame as a packet socket shows it: its bytes, and what the kernel says beside them.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// What was captured, from the link-layer header on.
+    /// The captured bytes, from the link-layer header on.
     pub bytes: &'a [u8],
     /// Its length on the wire; more than `bytes` when it was captured short. For counters and
     /// traces: what is missing is seen by the lengths in the headers, whoever cut it off.
     pub original_len: u32,
     /// The interface that it came in on.
     pub ifindex: IfIndex,
-    /// What its first header is.
+    /// The kind of its first header.
     pub link: LinkLayer,
-    /// What the kernel knows of its UDP checksum.
+    /// The kernel's knowledge of its UDP checksum.
     pub checksum: ChecksumStatus,
     /// Whether it bore a VLAN tag that the kernel took off and reports beside it. A priority tag
     /// (VLAN 0, IEEE 802.1Q) is none: it belongs to no VLAN, and the kernel ignores it as well.
@@ -59,7 +59,7 @@ impl Coalescing {
         }
     }
 
-    /// Where the payload of each datagram stands, given where the frame's payload does.
+    /// The place of each datagram's payload, given that of the frame's payload.
     #[inline]
     pub fn payloads(self, payload: Range<usize>) -> impl DoubleEndedIterator<Item = Range<usize>> {
         let each = match self {
@@ -74,13 +74,13 @@ impl Coalescing {
 }
 
 impl Frame<'_> {
-    /// Who sent its datagram; `None` where it holds none.
+    /// The source of its datagram; `None` where it holds none.
     #[inline]
     pub fn source(&self) -> Option<SocketAddr> {
         self.ends().map(|[source, _]| source)
     }
 
-    /// Who sent its datagrams, and where the payload of the last one stands.
+    /// The source of its datagrams, and the place of the last one's payload.
     #[inline]
     pub fn last(&self) -> Option<(SocketAddr, Range<usize>)> {
         let datagram = Datagram::parse(self.link, self.bytes).ok()?;
@@ -88,7 +88,7 @@ impl Frame<'_> {
         Some((source, self.coalescing.payloads(datagram.payload).next_back()?))
     }
 
-    /// Who sent its datagram, and to whom; `None` where it holds none.
+    /// The source and destination of its datagram; `None` where it holds none.
     #[inline]
     pub fn ends(&self) -> Option<[SocketAddr; 2]> {
         let datagram = Datagram::parse(self.link, self.bytes).ok()?;
@@ -124,7 +124,7 @@ impl Frame<'_> {
 /// Bytes before the payload where the headers cannot be read: Ethernet's, IPv4's and UDP's.
 const LEAST_HEADER_BYTES: usize = 14 + 20 + 8;
 
-/// What the kernel knows of a frame's UDP checksum (`struct virtio_net_hdr`).
+/// The kernel's knowledge of a frame's UDP checksum (`struct virtio_net_hdr`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChecksumStatus {
     /// Nothing.

@@ -21,11 +21,11 @@ id! {
     RuleId(u64)
 }
 id! {
-    /// Where a rule's counters stand in every worker's ledger; used again after the rule is gone.
+    /// The place of a rule's counters in every worker's ledger; used again after the rule is gone.
     RuleSlot(u32)
 }
 id! {
-    /// Where an output's counters stand in every worker's ledger; used again like [`RuleSlot`].
+    /// The place of an output's counters in every worker's ledger; used again like [`RuleSlot`].
     OutputSlot(u32)
 }
 id! {

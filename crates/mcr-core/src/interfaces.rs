@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::endpoint::InterfaceName;
 use crate::ids::IfIndex;
 
-/// What stands before the IP header of a frame on an interface.
+/// The header before the IP header of a frame on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LinkLayer {
     /// Ethernet (`ARPHRD_ETHER`, `ARPHRD_LOOPBACK`).
@@ -28,7 +28,7 @@ pub struct Interface {
     pub name: InterfaceName,
     /// Its alternative names (`ip link property`), unique likewise.
     pub alternatives: Vec<InterfaceName>,
-    /// What its frames start with; `None` is a link that MCR cannot read.
+    /// The first header of its frames; `None` is a link that MCR cannot read.
     pub link: Option<LinkLayer>,
     /// Its hardware address, where it has one of that kind.
     pub hardware: Option<HardwareAddress>,

@@ -22,7 +22,7 @@ use crate::verdict::{DropReason, EgressError, counted};
 pub const VERSION: u64 = 10;
 
 counted! {
-    /// What a worker says of itself.
+    /// Words of a worker about itself.
     Header {
         Version = "version", "The layout's version, written when the worker is ready to serve.";
         Mechanism = "mechanism", "How sends and waits reach the kernel.";
@@ -39,7 +39,7 @@ counted! {
 }
 
 counted! {
-    /// What a worker counts for its core.
+    /// Counters of a worker's core.
     CoreCounter {
         FramesRead = "frames_read", "Frames read from the rings.";
         BytesRead = "bytes_read", "Their bytes, from the link-layer header on.";
@@ -63,7 +63,7 @@ counted! {
 }
 
 counted! {
-    /// What a worker counts for one ingress ring.
+    /// Counters of one ingress ring.
     RingCounter {
         Slots = "slots", "Slots of the ring.";
         SlotBytes = "slot_bytes", "Bytes of a slot: the ring's class.";
@@ -78,7 +78,7 @@ counted! {
 }
 
 counted! {
-    /// What a worker counts for one rule.
+    /// Counters of one rule.
     RuleCounter {
         Packets = "packets", "Datagrams that matched.";
         Bytes = "bytes", "Their payload bytes.";
@@ -86,7 +86,7 @@ counted! {
 }
 
 counted! {
-    /// What a worker notes of the last datagram that one rule matched.
+    /// A worker's notes of the last datagram that one rule matched.
     LastSeen {
         At = "last_seen_ns", "When it was read, on the monotonic clock.";
         Sequence = "source_sequence", "How far the writing of the source is; see `seqlock`.";
@@ -97,7 +97,7 @@ counted! {
 }
 
 counted! {
-    /// What a worker counts for one output, before its errors.
+    /// Counters of one output, before its errors.
     OutputCounter {
         Sent = "sent", "Copies that the kernel took.";
         SentBytes = "sent_bytes", "Their payload bytes.";
@@ -105,7 +105,7 @@ counted! {
 }
 
 counted! {
-    /// What a worker notes of a sender whose returns it drops.
+    /// A worker's notes of a sender whose returns it drops.
     BrakeNote {
         SenderHigh = "sender_high", "The first half of its IPv6 or mapped address.";
         SenderLow = "sender_low", "The second half.";

@@ -1,4 +1,4 @@
-//! What a rule set may hold at most, each with its reason.
+//! Limits of a rule set, each with its reason.
 
 /// Rules in a set. A worker's table, ledger and slots for so many take some 20 MiB when full, and
 /// nothing here is proportional to it when empty.

@@ -14,7 +14,7 @@ use crate::route::{Fingerprint, Kind, Position, StateHash};
 #[derive(Debug, Default)]
 pub struct Replica {
     position: Position,
-    /// What is taken in now is marked with this.
+    /// The mark of everything that is taken in now.
     epoch: u32,
     /// The hash of what bears the present epoch.
     marked: StateHash,
@@ -23,7 +23,7 @@ pub struct Replica {
     sockets: BTreeMap<SocketSet, u32>,
 }
 
-/// Where a synchronisation stands.
+/// The stage of a synchronisation.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Phase {
     /// None is under way.
@@ -61,7 +61,7 @@ impl SocketSet {
     }
 }
 
-/// What a finished synchronisation did not name: to be dropped.
+/// A thing that a finished synchronisation did not name: to be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stale {
     /// The route at a slot.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::ids::{EgressId, IfIndex, OutputSlot, RuleId, RuleSlot};
 use crate::verdict::EgressError;
 
-/// What a datagram must bear to match: where it came in and where it goes to.
+/// The match of a datagram: its ingress interface and its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteKey {
     /// The ingress interface.
@@ -29,9 +29,9 @@ pub enum Via {
 /// One output of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteOutput {
-    /// Where its counters stand.
+    /// The place of its counters.
     pub slot: OutputSlot,
-    /// Where the payload goes.
+    /// The destination of the payload.
     pub destination: SocketAddr,
     /// By which sockets.
     pub via: Via,
@@ -42,13 +42,13 @@ pub struct RouteOutput {
 pub struct Route {
     /// The rule.
     pub id: RuleId,
-    /// Where its counters stand.
+    /// The place of its counters.
     pub slot: RuleSlot,
-    /// What it matches.
+    /// The datagrams that it matches.
     pub key: RouteKey,
     /// The source of an (S,G) rule.
     pub source: Option<IpAddr>,
-    /// Where the payload goes.
+    /// The destinations of the payload.
     pub outputs: Vec<RouteOutput>,
 }
 
@@ -78,7 +78,7 @@ impl Route {
     }
 }
 
-/// What a fingerprint is of, so that a socket set and a route never have the same one.
+/// The subject of a fingerprint, so that a socket set and a route never have the same one.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// A [`Route`].
@@ -124,7 +124,7 @@ impl StateHash {
 pub struct Position {
     /// How many changes led to it.
     pub generation: u64,
-    /// What it consists of.
+    /// Its parts.
     pub hash: StateHash,
 }
 

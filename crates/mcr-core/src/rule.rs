@@ -60,7 +60,7 @@ impl Default for OutputOptions {
 /// One destination of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Output {
-    /// Where the datagrams go.
+    /// The destination of the datagrams.
     pub endpoint: Endpoint,
     /// How they go.
     pub options: OutputOptions,
@@ -72,7 +72,7 @@ impl From<Endpoint> for Output {
     }
 }
 
-/// What makes one rule's input different from another's: two rules with the same key conflict.
+/// The key of a rule's input: two rules with the same key conflict.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InputKey {
     /// The input.
@@ -95,9 +95,9 @@ impl fmt::Display for InputKey {
 pub struct Rule {
     /// The owner's name for it.
     pub name: Option<RuleName>,
-    /// What it takes.
+    /// Its input.
     pub input: InputKey,
-    /// Where it sends it, at least one.
+    /// Its outputs, at least one.
     pub outputs: Vec<Output>,
     /// Whether what it takes goes no further in this host's network stack: neither local listeners
     /// nor the kernel's routing see it.
@@ -204,7 +204,7 @@ pub enum InvalidRule {
     #[error("{0} outputs: a rule may have at most {max}", max = limits::OUTPUTS_PER_RULE)]
     TooManyOutputs(usize),
     /// An output stands twice.
-    #[error("output {0} stands twice: each datagram would be sent there twice")]
+    #[error("output {0} is given twice: it would get each datagram twice")]
     OutputTwice(Endpoint),
     /// An output is the input.
     #[error("output {0} is the rule's own input: its datagrams would circle")]

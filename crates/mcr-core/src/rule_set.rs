@@ -23,22 +23,22 @@ pub use refused::{Chain, Refused};
 pub struct DeclaredRule {
     /// Its identity.
     pub id: RuleId,
-    /// What was declared.
+    /// The declared rule.
     pub rule: Rule,
-    /// Where its counters stand.
+    /// The place of its counters.
     pub slot: RuleSlot,
-    /// Where its outputs' counters stand: [`OutputSlot`]s, one for each output in their order.
+    /// The places of its outputs' counters: [`OutputSlot`]s, one for each output in their order.
     pub outputs: Range<u32>,
 }
 
 impl DeclaredRule {
-    /// Where each output's counters stand, in the order of the outputs.
+    /// The places of each output's counters, in the order of the outputs.
     pub fn output_slots(&self) -> impl Iterator<Item = OutputSlot> {
         self.outputs.clone().map(OutputSlot)
     }
 }
 
-/// What came of a rule that was not refused.
+/// The outcome of a rule that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Added {
     /// The rule's id.

@@ -1,4 +1,4 @@
-//! Which worker handles what arrives.
+//! The choice of the worker that handles a frame.
 //!
 //! The kernel steers each frame by a classic BPF program, which computes the same hash
 //! (`Program::steer_by_hash` in mcr-sys; a test there holds both against each other). So it is made
@@ -60,7 +60,7 @@ impl Shares {
         self.steering
     }
 
-    /// What each worker's weights are made from, in the order of their numbers.
+    /// The seeds of each worker's weights, in the order of their numbers.
     pub fn seeds(&self) -> &[u32] {
         &self.seeds
     }

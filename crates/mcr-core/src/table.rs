@@ -12,7 +12,7 @@ use crate::interfaces::HardwareAddress;
 use crate::limits;
 use crate::route::RouteKey;
 
-/// Which rule takes a datagram, and which senders are MCR itself.
+/// The rule that takes a datagram, and the senders that are MCR itself.
 ///
 /// It says nothing of how packets are moved, so that another mechanism can be filled from the same
 /// calls. Its hash is keyed at random: the keys come off the wire, and who could predict their
@@ -166,7 +166,7 @@ fn own_key(address: SocketAddr) -> (IpAddr, u16) {
     (address.ip(), address.port())
 }
 
-/// What a datagram of either family must bear.
+/// The match of a datagram of either family.
 enum Match {
     V4(FamilyMatch<Ipv4Addr>),
     V6(FamilyMatch<Ipv6Addr>),

@@ -1,4 +1,4 @@
-//! What is recorded of a traced datagram's life, and how it stands in a ledger.
+//! The record of a traced datagram's life, and its form in a ledger.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -13,12 +13,12 @@ pub const HEAD_BYTES: usize = 96;
 /// Words of an event in a ledger.
 pub const EVENT_WORDS: usize = HEAD_WORD + HEAD_BYTES / 8;
 
-/// What is traced.
+/// The subject of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// The datagrams that are a rule's, those included that something is wrong with.
     Rule(RuleId),
-    /// What comes in by an interface and is no rule's.
+    /// Datagrams that come in by an interface and match no rule.
     Unmatched(IfIndex),
 }
 
@@ -29,16 +29,16 @@ pub struct Event {
     pub at_ns: u64,
     /// The worker's number for the datagram, the same in all steps of its life.
     pub datagram: u64,
-    /// Whose it is; `None`: no rule's.
+    /// Its rule; `None`: no rule's.
     pub rule: Option<RuleId>,
     /// The interface that it came in by.
     pub ifindex: IfIndex,
-    /// What happened.
+    /// The step.
     pub step: Step,
-    /// Who sent it, from [`Step::Handed`] on the source of the copy; `None` where it has no
+    /// Its source, from [`Step::Handed`] on the source of the copy; `None` where it has no
     /// readable one.
     pub source: Option<SocketAddr>,
-    /// Where it was sent to, from [`Step::Handed`] on the destination of the copy; `None` likewise.
+    /// Its destination, from [`Step::Handed`] on the destination of the copy; `None` likewise.
     pub destination: Option<SocketAddr>,
     /// Bytes of its frame as received.
     pub len: u32,
@@ -46,7 +46,7 @@ pub struct Event {
     pub head: Head,
 }
 
-/// What happened to a datagram.
+/// A step in the life of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The kernel had received it.
@@ -74,7 +74,7 @@ pub enum Step {
         output: u32,
         /// Why, as it is counted.
         error: EgressError,
-        /// What the kernel said (errno(3)); 0 where it was not asked.
+        /// The kernel's error number (errno(3)); 0 where it was not asked.
         errno: u16,
     },
 }

@@ -1,4 +1,4 @@
-//! What is decided about a frame, and the names of every reason not to forward or send.
+//! The verdict on a frame, and the names of every reason not to forward or send.
 //!
 //! The enums here *are* the lists of counters: whoever adds a reason adds its counter, its name and
 //! its explanation in the same line.
@@ -14,7 +14,7 @@ pub enum Verdict {
     Forward {
         /// The rule that matched.
         rule: RuleSlot,
-        /// Where the UDP payload stands in the frame's bytes.
+        /// The place of the UDP payload in the frame's bytes.
         payload: Range<usize>,
     },
     /// Do not forward, and count why.
@@ -50,7 +50,7 @@ macro_rules! counted {
                 }
             }
 
-            /// What it means, in a sentence.
+            /// Its meaning, in a sentence.
             pub const fn explanation(self) -> &'static str {
                 match self {
                     $(Self::$member => $explanation,)*

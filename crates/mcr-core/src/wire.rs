@@ -38,7 +38,7 @@ pub struct Datagram<'a> {
     pub destination: IpAddr,
     /// The datagram.
     pub udp: UdpDatagram<'a>,
-    /// Where its payload stands in the frame.
+    /// The place of its payload in the frame.
     pub payload: Range<usize>,
 }
 
@@ -104,7 +104,7 @@ impl<'a> Datagram<'a> {
         })
     }
 
-    /// Where the UDP header stands in the frame.
+    /// The place of the UDP header in the frame.
     #[inline]
     pub fn udp_header(&self) -> usize {
         self.payload.start - udp::HEADER_BYTES

@@ -169,3 +169,45 @@ fn documents_are_few_and_short() {
     }
     none_of("documents", &offenders);
 }
+
+/// Comments of a hundred that may begin with a word of [`WH_WORDS`].
+const WH_PER_CENT: usize = 5;
+const WH_WORDS: [&str; 5] = ["What", "Who", "Whose", "Where", "Which"];
+
+/// Words that made messages hard to read.
+const BANNED: [&str; 6] = [
+    "and no more may be",
+    "and no more can be",
+    "holds from a restart",
+    "is otherwise now",
+    "lacks nothing any more",
+    "what is said of",
+];
+
+#[test]
+fn comments_and_messages_are_plain() {
+    let (mut begun, mut wh, mut offenders) = (0, 0, Vec::new());
+    let product = |path: &PathBuf| {
+        let shown = shown(path);
+        shown.starts_with("crates/") && !shown.starts_with("crates/mcr-lab/")
+    };
+    for path in files("rs").into_iter().filter(product) {
+        let text = read(&path);
+        let is_comment = |line: &str| line.trim_start().starts_with("//");
+        let mut continues = false;
+        for (number, line) in text.lines().enumerate() {
+            if is_comment(line) && !continues {
+                let words = line.trim_start().trim_start_matches(['/', '!', ' ']);
+                let first = words.split(|c: char| !c.is_alphabetic()).next().unwrap_or("");
+                begun += 1;
+                wh += usize::from(WH_WORDS.contains(&first));
+            }
+            continues = is_comment(line);
+            let banned = BANNED.iter().filter(|words| line.contains(*words));
+            offenders
+                .extend(banned.map(|words| format!("{}:{}: {words}", shown(&path), number + 1)));
+        }
+    }
+    none_of("hard to read", &offenders);
+    assert!(100 * wh <= WH_PER_CENT * begun, "{wh} of {begun} comments begin with a wh-word");
+}

@@ -16,7 +16,7 @@ pub(crate) struct Audit {
     latest: u64,
 }
 
-/// Who asks for a change.
+/// The client that asks for a change.
 #[derive(Clone, Debug)]
 pub(crate) enum By {
     /// A client of a control socket.
@@ -33,7 +33,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// What a command would change; `None`: nothing.
+    /// The change that a command would make; `None`: none.
     pub(crate) fn of(command: &Command, by: By) -> Option<Self> {
         let what = || shown(&command.to_json());
         (command.access() == Access::Change).then(|| Self { by, what: what() })

@@ -16,7 +16,7 @@ use crate::workers::Workers;
 pub(crate) struct Brakes(BTreeMap<RuleId, BTreeSet<SocketAddr>>);
 
 impl Brakes {
-    /// What a rule's owner is to know.
+    /// Notes for a rule's owner.
     pub(crate) fn problems(&self, id: RuleId) -> impl Iterator<Item = String> {
         self.0.get(&id).into_iter().flatten().map(|sender| {
             format!(

@@ -13,7 +13,7 @@ use crate::state::State;
 /// Whether a rule can relay, and what it lacks.
 type Condition = (RuleState, Vec<String>);
 
-/// What was told last of each rule.
+/// The condition of each rule as it was told last.
 #[derive(Debug, Default)]
 pub(crate) struct Conditions {
     told: BTreeMap<RuleId, Condition>,
@@ -46,7 +46,7 @@ fn describe(before: Option<&Condition>, now: &Condition) -> (EventKind, String) 
     let lacks = problems.join("; ");
     let same_state = before.is_some_and(|(before, _)| before == state);
     match (state, problems.is_empty()) {
-        (_, true) if same_state => (EventKind::RuleProblemSolved, "lacks nothing any more".into()),
+        (_, true) if same_state => (EventKind::RuleProblemSolved, "has no problem left".into()),
         (_, false) if same_state => (EventKind::RuleProblem, lacks),
         (RuleState::Active, true) => (EventKind::RuleActive, "can relay".into()),
         (RuleState::Active, false) => (EventKind::RuleActive, format!("can relay, but: {lacks}")),

@@ -16,19 +16,19 @@ use crate::event::Event;
 use crate::settings::StartError;
 use crate::supervisor::Supervisor;
 
-/// Where the file is, and who is told when it has been read.
+/// The path of the file, and who is told when it has been read.
 #[derive(Debug)]
 pub(crate) struct Configuration {
     path: Option<PathBuf>,
-    /// What it said of steering at the start.
+    /// Its steering at the start.
     steering: Option<Steering>,
-    /// What it said of the control socket then.
+    /// Its control socket at the start.
     control: ControlConfig,
-    /// What it said of metrics then.
+    /// Its metrics at the start.
     metrics: MetricsConfig,
-    /// What it said of rings then.
+    /// Its rings at the start.
     rings: RingsConfig,
-    /// What it says of the log.
+    /// Its log settings.
     log: LogConfig,
     events: mpsc::Sender<Event>,
 }
@@ -74,7 +74,7 @@ impl Configuration {
     }
 }
 
-/// What the file says.
+/// The content of the file.
 pub(crate) fn read(path: &Path) -> Result<Config, StartError> {
     let text = fs::read_to_string(path)
         .map_err(|cause| StartError::ConfigFile { path: path.to_owned(), cause })?;
@@ -88,16 +88,16 @@ impl Supervisor {
         let taken = read.and_then(|config| {
             let reloaded = self.configure(&config.rules)?;
             if config.steering != self.configuration.steering {
-                warn!("{file}: steering cannot change while datagrams flow: restart mcrd for that");
+                warn!("{file}: changes to [steering] need a restart of mcrd");
             }
             if config.control != self.configuration.control {
-                warn!("{file}: whose the control socket is holds from a restart of mcrd on");
+                warn!("{file}: changes to [control] need a restart of mcrd");
             }
             if config.rings != self.configuration.rings {
                 warn!("{file}: changes to [rings] need a restart of mcrd");
             }
             if config.metrics != self.configuration.metrics {
-                warn!("{file}: what is said of metrics holds from a restart of mcrd on");
+                warn!("{file}: changes to [metrics] need a restart of mcrd");
             }
             self.configure_log(config.log);
             Ok(reloaded)
@@ -130,11 +130,11 @@ impl Supervisor {
         }
     }
 
-    /// Takes over what is otherwise now: what was set while running stays until then.
+    /// Takes over settings that have changed: those set while running stay until then.
     fn configure_log(&mut self, log: LogConfig) {
         let file = self.configuration.name();
         if log.format != self.configuration.log.format {
-            warn!("{file}: the log's format cannot change while it is written: restart mcrd");
+            warn!("{file}: changes to the format of [log] need a restart of mcrd");
         }
         if log.levels != self.configuration.log.levels {
             self.set_log_levels(log.levels.clone());

@@ -1,4 +1,4 @@
-//! Which files, ports and users the supervisor is left, by its settings.
+//! Files, ports and users that the supervisor keeps, by its settings.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub(crate) fn confine(
     Ok(Confined { files: files.map_err(StartError::Permission)? })
 }
 
-/// What came of it.
+/// The outcome.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Confined {
     files: bool,

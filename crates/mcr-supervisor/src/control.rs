@@ -35,17 +35,17 @@ pub(crate) use waiting::{Done, Waiting};
 use crate::limits;
 use crate::news::Subscription;
 
-/// What the supervisor says to a request.
+/// The supervisor's reply to a request.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) result: Result<Answer, ErrorBody>,
-    /// What to wait for before it is passed on.
+    /// The condition to wait for before it is passed on.
     pub(crate) applying: Option<Applying>,
-    /// What to tell the client after it.
+    /// The answer for the client after it.
     pub(crate) subscription: Option<Subscription>,
 }
 
-/// Who waits for a reply, and what would be changed.
+/// The client that waits for a reply, and the change that it asked for.
 #[derive(Debug)]
 pub(crate) struct Asker {
     /// `None`: nothing, so nothing is audited.

@@ -14,7 +14,7 @@ use crate::workers::Workers;
 /// An output: its rule, and its place in that.
 type Output = (RuleId, usize);
 
-/// Which outputs send to which neighbours, and which of those are silent.
+/// The neighbours of outputs, and which of those are silent.
 #[derive(Debug)]
 pub(crate) struct Doubts {
     watch: mpsc::UnboundedSender<Watch>,
@@ -180,7 +180,7 @@ impl State {
         self.doubts.count((id, place), sent)
     }
 
-    /// What the owner of a rule is to know of its outputs' neighbours.
+    /// Notes for a rule's owner about its outputs' neighbours.
     pub(crate) fn silent_neighbours(&self, id: RuleId) -> impl Iterator<Item = String> {
         self.doubts.of(id).into_iter().map(|(ifindex, neighbour)| {
             let on = self.interfaces.numbered(ifindex);

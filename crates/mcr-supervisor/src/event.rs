@@ -1,4 +1,4 @@
-//! What the supervisor's one loop is fed with.
+//! Events of the supervisor's one loop.
 
 use std::sync::Arc;
 

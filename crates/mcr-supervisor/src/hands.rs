@@ -100,7 +100,7 @@ pub(crate) enum Rights {
     None,
 }
 
-/// Where an order makes its calls.
+/// The threads on which an order makes its calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Threads(Arc<Semaphore>);
 

@@ -147,7 +147,7 @@ fn controller(link: &LinkMessage) -> Option<IfIndex> {
     controller
 }
 
-/// What frames start with (`linux/if_arp.h`).
+/// The first header of frames (`linux/if_arp.h`).
 fn link_layer(kind: LinkLayerType) -> Option<LinkLayer> {
     match kind {
         LinkLayerType::Ether | LinkLayerType::Loopback => Some(LinkLayer::Ethernet),

@@ -54,7 +54,7 @@ impl Log {
         self.printer.print_always(line);
     }
 
-    /// What is let through.
+    /// The levels that are printed.
     pub(crate) fn levels(&self) -> &Levels {
         &self.levels
     }

@@ -22,7 +22,7 @@ use crate::supervisor::Supervisor;
 use health::Health;
 use rows::{Overview, RuleRow};
 
-/// What the server asks the supervisor's loop.
+/// Questions of the server to the supervisor's loop.
 #[derive(Debug)]
 pub(crate) enum Question {
     /// How it is.
@@ -33,7 +33,7 @@ pub(crate) enum Question {
     Rules {
         /// `None`: from the first.
         after: Option<RuleId>,
-        /// Where to.
+        /// The receiver of the answer.
         reply: oneshot::Sender<Vec<RuleRow>>,
     },
 }

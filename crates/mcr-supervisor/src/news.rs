@@ -36,12 +36,12 @@ struct Item {
     line: OnceLock<Vec<u8>>,
 }
 
-/// What a subscriber is to be told: what is kept of the past, and then what comes.
+/// Events for a subscriber: those kept of the past, and then those to come.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     /// The latest event when it began.
     pub(crate) latest: u64,
-    /// What it asked for and is not kept any more.
+    /// The events that it asked for and that are no longer kept.
     missed: u64,
     past: VecDeque<Arc<Item>>,
     coming: broadcast::Receiver<Arc<Item>>,
@@ -51,21 +51,24 @@ pub(crate) struct Subscription {
 
 /// There are as many subscribers as may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} clients are subscribed to events, and no more may be", limits::SUBSCRIBERS)]
+#[error(
+    "limit reached: {} clients are subscribed to events; end one and try again",
+    limits::SUBSCRIBERS
+)]
 pub(crate) struct TooManySubscribers;
 
-/// What an event of a rule is about.
+/// The subject of a rule's event.
 pub(crate) fn rule(id: RuleId, rule: &Rule) -> About {
     let name = rule.name.as_ref().map(|name| name.as_str().to_owned());
     About { rule: Some(id.0), name, ..About::default() }
 }
 
-/// What an event of a worker is about.
+/// The subject of a worker's event.
 pub(crate) fn worker(id: WorkerId) -> About {
     About { worker: Some(id.0), ..About::default() }
 }
 
-/// What an event of an interface is about.
+/// The subject of an interface's event.
 pub(crate) fn interface(name: &InterfaceName) -> About {
     About { interface: Some(name.as_str().to_owned()), ..About::default() }
 }

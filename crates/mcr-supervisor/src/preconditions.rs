@@ -1,4 +1,4 @@
-//! What the daemon needs of the machine, to be said at its start and not by a worker's death.
+//! The daemon's needs of the machine, told at its start and not by a worker's death.
 
 use std::sync::{Arc, Mutex};
 use std::{fs, io, thread};

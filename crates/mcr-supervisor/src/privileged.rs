@@ -39,7 +39,7 @@ const LOW_PORT: &[Capability] = &[Capability::CAP_NET_BIND_SERVICE];
 const EXCLUSION: &[Capability] = &[Capability::CAP_BPF, Capability::CAP_NET_ADMIN];
 /// A control socket of another owner or group, which is opened to that once it is theirs.
 const CONTROL: &[Capability] = &[Capability::CAP_CHOWN, Capability::CAP_FOWNER];
-/// What a worker gives itself up with: its user, its groups, its bounding set.
+/// The rights by which a worker gives itself up: its user, its groups, its bounding set.
 const WORKER: &[Capability] =
     &[Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_SETPCAP];
 /// Real-time scheduling, which a worker asks for itself.

@@ -135,7 +135,7 @@ impl State {
         for (worker, ring) in &due {
             let name = &ring.key.interface;
             let message = format_args!(
-                "interface {name}: the ring of worker {worker} took nothing any more: made anew"
+                "interface {name}: worker {worker}'s ring took no frames and is replaced"
             );
             self.news.tell(EventKind::RingStuck, news::interface(name), message);
         }
@@ -290,7 +290,7 @@ impl State {
     }
 }
 
-/// What makes a unicast input the host's own or not, whichever interface has it.
+/// The addresses that make a unicast input the host's own, on whichever interface.
 fn local_addresses(interfaces: &Interfaces) -> BTreeSet<IpAddr> {
     let addresses = interfaces.iter().flat_map(|i| i.addresses.iter().copied());
     let broadcasts = interfaces.iter().flat_map(Interface::broadcasts).map(IpAddr::from);

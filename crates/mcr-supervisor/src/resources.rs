@@ -32,7 +32,7 @@ pub(crate) enum Refusal {
     #[error("{0}")]
     NoThread(std::io::Error),
     /// A limit of MCR's own.
-    #[error("no more than {0} can be held at a time: remove rules that use others")]
+    #[error("limit reached: {0}; remove rules that use others")]
     Full(String),
     /// The kernel refused to end at the ingress what a rule takes.
     #[error(
@@ -86,7 +86,7 @@ impl Addresses {
     }
 }
 
-/// What stands before the IP header, in the kernel layer's words.
+/// The header before the IP header, in the kernel layer's words.
 fn link_header(link: LinkLayer) -> LinkHeader {
     match link {
         LinkLayer::Ethernet => LinkHeader::Ethernet,

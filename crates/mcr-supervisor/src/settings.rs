@@ -1,4 +1,4 @@
-//! What the daemon is told at its start, and why it may refuse to.
+//! The daemon's settings at its start, and why it may refuse to.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,14 +12,14 @@ use mcr_core::steering::Steering;
 use mcr_sys::SetupError;
 use mcr_sys::filter::MAX_HASHED_MEMBERS;
 
-/// What [`crate::run`] is told.
+/// The settings of [`crate::run`].
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The configuration file.
     pub config: Option<PathBuf>,
     /// The control socket's path.
     pub control: PathBuf,
-    /// Whose the control sockets are; what is `None` is as the configuration file says.
+    /// Owner and groups of the control sockets; `None`: as the configuration file says.
     pub control_owner: ControlConfig,
     /// The core of each worker, at least one, each once, all allowed to this process.
     pub cores: Vec<usize>,
@@ -35,7 +35,7 @@ pub struct Settings {
     pub sandbox: Sandbox,
     /// The user that workers then run as; `None`: `mcr-worker` where there is one, else `nobody`.
     pub worker_user: Option<String>,
-    /// Where metrics are exported; `None`: as the configuration file says.
+    /// The address of the metrics; `None`: as the configuration file says.
     pub metrics: Option<SocketAddr>,
     /// How lines of the log are written; `None`: as the configuration file says, or else as it
     /// suits where they go.
@@ -48,7 +48,7 @@ pub enum StartError {
     /// The configuration file cannot be read.
     #[error("configuration file {path}: {cause}{}", readers(cause))]
     ConfigFile {
-        /// The file.
+        /// The configuration file.
         path: PathBuf,
         /// Why.
         cause: io::Error,
@@ -59,7 +59,7 @@ pub enum StartError {
     /// A rule of the configuration file does not go with the others.
     #[error("{path}:{line}: {cause}")]
     ConfigRule {
-        /// The file.
+        /// The configuration file.
         path: PathBuf,
         /// The line of the rule.
         line: usize,
@@ -114,9 +114,9 @@ pub enum StartError {
     /// The kernel refused what every program may ask for.
     #[error("{what}: {cause}")]
     System {
-        /// What was asked for.
+        /// The call.
         what: &'static str,
-        /// What it answered.
+        /// The kernel's answer.
         cause: io::Error,
     },
 }
@@ -131,7 +131,7 @@ fn readers(cause: &io::Error) -> &'static str {
     }
 }
 
-/// What to do where an address cannot be listened at.
+/// The remedy where an address cannot be listened at.
 fn remedy(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::AddrInUse => {

@@ -27,20 +27,20 @@ use crate::unreachable::UnreachableCounts;
 /// The state; [`crate::reconcile`] changes it.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// What the operator declared.
+    /// The rules that the operator declared.
     pub(crate) rules: RuleSet,
     /// Those of them that the configuration file states.
     pub(crate) configured: BTreeSet<RuleId>,
     /// Those that clients have asked for, be they in the file as well or not.
     pub(crate) wanted_by_clients: BTreeSet<RuleId>,
-    /// What the network is like.
+    /// The interfaces of the host.
     pub(crate) interfaces: Interfaces,
-    /// What each rule needs there, as last counted in `desired`.
+    /// The needs of each rule there, as last counted in `desired`.
     pub(crate) demands: BTreeMap<RuleId, Demand>,
     pub(crate) desired: Desired,
-    /// What of it there is, and what could not be had.
+    /// The resources that are held.
     pub(crate) held: BTreeSet<Resource>,
-    /// Which of it the kernel has not answered for.
+    /// The resources for which the kernel has not answered yet.
     pub(crate) asked: Asked,
     /// Rules whose last answer has come, since [`Self::take_answered`].
     pub(crate) answered: Vec<RuleId>,

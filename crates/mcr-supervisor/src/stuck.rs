@@ -12,7 +12,7 @@ use crate::resources::ingress::{Ingresses, RingPlace};
 use crate::stats::reading;
 use crate::workers::Workers;
 
-/// What was done about them.
+/// The repairs of them.
 #[derive(Debug, Default)]
 pub(crate) struct StuckRings {
     /// For each worker how many it had found when last looked.

@@ -19,12 +19,12 @@ use mcr_sys::ledger::LedgerReader;
 
 pub(crate) use reading::{Source, cursor, read};
 
-/// What a trace is of.
+/// The subject of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Of {
     /// A rule's datagrams.
     Rule(RuleId),
-    /// What comes in by an interface, whatever its number is, and is no rule's.
+    /// Datagrams that come in by an interface, whatever its number is, and match no rule.
     Interface(InterfaceName),
 }
 
@@ -59,7 +59,7 @@ struct Running {
 
 /// Why no more traces can be on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{TRACES} traces are on, and no more can be: end one with DisableTrace")]
+#[error("limit reached: {TRACES} traces are on; end one with DisableTrace")]
 pub(crate) struct TooManyTraces;
 
 impl Traces {

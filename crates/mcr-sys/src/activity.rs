@@ -1,4 +1,4 @@
-//! What another process does with its time (`proc_pid_stat(5)`).
+//! The activity of another process (`proc_pid_stat(5)`).
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 
-/// What a process does.
+/// The activity of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activity {
     /// Its first thread runs, or would where it had a core.
@@ -36,7 +36,7 @@ impl ActivityWatch {
         Ok(Self { stat, tick: Duration::from_secs(1) / ticks })
     }
 
-    /// What it does now.
+    /// Its activity now.
     ///
     /// # Errors
     /// `ESRCH` where it has ended.

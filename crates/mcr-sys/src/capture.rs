@@ -16,7 +16,7 @@ use crate::mapping::Mapping;
 use crate::option;
 use crate::packet::{PacketStatistics, RingGeometry, take_statistics};
 
-/// Which frames are kept, and how much of each.
+/// The frames to keep, and how much of each.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// Lengths in bytes, from the Ethernet header on.

@@ -18,7 +18,7 @@ pub struct DeviceWatch {
     socket: Socket,
 }
 
-/// What an interface has gone through since it was last looked at.
+/// The incidents of an interface since it was last looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
     /// Nothing.

@@ -9,9 +9,9 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {cause}{}", hint.map(|hint| format!(" ({hint})")).unwrap_or_default())]
 pub struct SetupError {
-    /// What was being done, with the interface, group or address it concerns.
+    /// The step that failed, with the interface, group or address it concerns.
     pub what: String,
-    /// What the kernel answered.
+    /// The kernel's answer.
     pub cause: io::Error,
     /// The likely cause or the remedy, where the errno suggests one.
     pub hint: Option<&'static str>,

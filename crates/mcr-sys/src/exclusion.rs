@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use table::Table;
 
-/// What a rule takes: datagrams that arrive on an interface for an address and port.
+/// A rule's claim: datagrams that arrive on an interface for an address and port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Taken {
     /// The interface's index.

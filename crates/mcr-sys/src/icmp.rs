@@ -18,17 +18,17 @@ mod tests;
 /// datagram did not arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreachable {
-    /// Who says so.
+    /// The sender of the report.
     pub reporter: IpAddr,
-    /// Where the datagram came from: by port, one of our egress sockets, or not.
+    /// The source of the datagram: by port, one of our egress sockets, or not.
     pub original_source: SocketAddr,
-    /// Where it was going.
+    /// The destination of the datagram.
     pub original_destination: SocketAddr,
     /// The ICMP or `ICMPv6` code. "Port unreachable" is 3 in ICMP and 4 in `ICMPv6`.
     pub code: u8,
 }
 
-/// What [`UnreachableReports::read`] found.
+/// The message that [`UnreachableReports::read`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message {
     /// None: all that came has been read.
@@ -39,7 +39,7 @@ pub enum Message {
     Unreachable(Unreachable),
 }
 
-/// What an ICMP message of a family reports that comes from `reporter`.
+/// The report in an ICMP message of a family that comes from `reporter`.
 #[cfg(feature = "fuzzing")]
 pub fn read_message(
     family: Family,

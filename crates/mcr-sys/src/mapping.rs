@@ -107,14 +107,14 @@ impl Mapping {
         unsafe { std::slice::from_raw_parts_mut(start.cast::<u8>(), bytes.len()) }
     }
 
-    /// Where bytes of the mapping stand, counted from its beginning; `None` outside it.
+    /// The place of bytes in the mapping, counted from its beginning; `None` outside it.
     pub(crate) fn address(&self, bytes: &Range<usize>) -> Option<*const u8> {
         let inside = bytes.start <= bytes.end && bytes.end <= self.bytes_mapped();
         // SAFETY: inside the mapping, as checked.
         inside.then(|| unsafe { self.memory.as_ptr().byte_add(bytes.start) }.cast_const().cast())
     }
 
-    /// Where a slot begins, counted from the mapping's beginning.
+    /// The place of a slot, counted from the mapping's beginning.
     pub(crate) fn offset(&self, slot: usize) -> usize {
         slot * self.slot_bytes
     }

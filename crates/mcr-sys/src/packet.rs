@@ -80,7 +80,7 @@ fn mute_ring() -> libc::tpacket_req {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SteeringGroup(u16);
 
-/// What the kernel did with the frames that passed the filter, since the last reading.
+/// The kernel's counts of the frames that passed the filter, since the last reading.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PacketStatistics {
     /// Frames that passed the filter, those dropped included.

@@ -1,4 +1,4 @@
-//! Who is at the other end of a Unix socket, beyond what the standard library tells (unix(7)).
+//! The peer of a Unix socket, beyond what the standard library tells (unix(7)).
 
 use std::io;
 use std::os::fd::AsFd;

@@ -1,4 +1,4 @@
-//! What a process asks the kernel for itself: its core, its limits, its end, its clock.
+//! A process's requests to the kernel for itself: its core, its limits, its end, its clock.
 
 use crate::error::{Doing, SetupError};
 use nix::errno::Errno;

@@ -40,7 +40,7 @@ const TP_STATUS_GSO_TCP: u32 = 1 << 8;
 const _: () = assert!(size_of::<libc::tpacket2_hdr>() == 32);
 const _: () = assert!(align_of::<libc::tpacket2_hdr>() == 4);
 
-/// What the kernel knows of a frame's UDP checksum.
+/// The kernel's knowledge of a frame's UDP checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {
     /// Nothing: whoever cares must verify it.
@@ -49,9 +49,9 @@ pub enum Checksum {
     Valid,
     /// A sender on this host left it for a device to fill in.
     NotFilledIn {
-        /// Where the part that it covers begins in the frame; it goes to the end.
+        /// The place in the frame of the part that it covers; it goes to the end.
         start: u16,
-        /// Where it stands in that part.
+        /// The place of the checksum in that part.
         offset: u16,
     },
 }
@@ -68,7 +68,7 @@ pub struct RingFrame<'r> {
     pub original_len: u32,
     /// When the kernel received it, in nanoseconds since 1970 (`CLOCK_REALTIME`).
     pub received_ns: u64,
-    /// What is known of its UDP checksum.
+    /// The knowledge of its UDP checksum.
     pub checksum: Checksum,
     /// Whether the tag of a VLAN was taken off the frame and stands beside it. A priority tag, of
     /// VLAN 0 (IEEE 802.1Q), is none.
@@ -113,7 +113,7 @@ impl RingFrame<'_> {
     }
 }
 
-/// What the kernel says of a frame's segments.
+/// The kernel's description of a frame's segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coalescing {
     /// It is as it was on the wire.

@@ -24,16 +24,16 @@ pub use supervisor::{SupervisorConfinement, confine_supervisor};
 /// The newest Landlock that was tried; older kernels do as much of it as they have.
 const LANDLOCK: ABI = ABI::V6;
 
-/// What a worker is left.
+/// The rights that a worker keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Confinement {
-    /// Whose process it is to be.
+    /// The user of its process.
     pub user: User,
     /// Descriptors that it may have open (`RLIMIT_NOFILE`), or as many as it may have now.
     pub descriptors: u64,
     /// The process with which it ends.
     pub parent: u32,
-    /// What it may ask the kernel for.
+    /// The calls that it may make.
     pub calls: Calls,
 }
 

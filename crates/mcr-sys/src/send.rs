@@ -17,9 +17,9 @@ pub struct SendRequest<'a> {
     pub socket: BorrowedFd<'a>,
     /// The place at which the mechanism has admitted it.
     pub place: u32,
-    /// Where to.
+    /// The destination.
     pub destination: &'a KernelAddress,
-    /// Which payloads of the batch.
+    /// The payloads of the batch.
     pub payloads: Range<usize>,
     /// For a run: the bytes of each datagram but the last, which may be shorter.
     pub segment_bytes: Option<u16>,
@@ -132,9 +132,9 @@ impl Chunk {
     }
 }
 
-/// What a mechanism does with a chunk of sends.
+/// The way in which a mechanism carries out a chunk of sends.
 pub(crate) trait Carrier {
-    /// Where the sends are put.
+    /// The chunk to put the sends into.
     fn chunk(&mut self) -> &mut Chunk;
 
     /// Has the kernel carry out the first `count` sends of the chunk and sets their outcomes.

@@ -27,7 +27,7 @@ pub enum Segments {
     Datagrams,
 }
 
-/// What is said of a frame beside it.
+/// The knowledge of a frame beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offloads {
     /// The checksum that is not filled in.
@@ -55,7 +55,7 @@ impl Offloads {
     }
 }
 
-/// What the frames of an interface begin with.
+/// The first header of an interface's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begins {
     /// Ethernet's header: a tap.

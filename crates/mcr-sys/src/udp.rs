@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(test)]
 mod tests;
 
-/// What makes two outputs share an egress socket, and one worker's socket like another's.
+/// The properties in which two outputs share an egress socket, and one worker's is like another's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EgressOptions {
     /// The egress interface.
@@ -33,7 +33,7 @@ pub struct EgressOptions {
     pub send_buffer_bytes: usize,
 }
 
-/// Where a source port comes from.
+/// The origin of a source port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourcePort {
     /// The kernel picks one that nobody uses or reserves; see [`EgressSocket::local_addr`].

@@ -24,7 +24,7 @@ pub(crate) struct Run {
     pub(crate) last_frame: u32,
     /// The rule's run before it in the batch.
     before: Option<u32>,
-    /// Where its payloads begin in the batch's list; set by [`Batch::arrange`].
+    /// The beginning of its payloads in the batch's list; set by [`Batch::arrange`].
     first: u32,
     /// A shorter datagram was the last.
     ended: bool,
@@ -71,7 +71,7 @@ impl Run {
 #[derive(Clone, Debug)]
 pub(crate) struct Matched {
     pub(crate) rule: RuleSlot,
-    /// Where its payload stands in the ring.
+    /// The place of its payload in the ring.
     pub(crate) payload: Range<usize>,
     /// The frame that it came in, counted from the oldest that is held.
     pub(crate) frame: u32,

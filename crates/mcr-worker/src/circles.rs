@@ -14,7 +14,7 @@ use crate::counters::Counters;
 use crate::log::{About, Log};
 use crate::routes::{HeldRoute, Routes};
 
-/// What a worker knows of circles.
+/// A worker's knowledge of circles.
 #[derive(Debug)]
 pub(crate) struct Circles {
     /// Shared by all workers.
@@ -157,7 +157,7 @@ impl Circles {
     }
 }
 
-/// What a look at a datagram needs.
+/// The needs of a look at a datagram.
 pub(crate) struct Scene<'a> {
     /// The monotonic clock's, in nanoseconds.
     pub(crate) now: u64,

@@ -26,7 +26,7 @@ use crate::limits;
 use crate::log::{About, Log};
 use crate::mechanism::Mechanism;
 
-/// What follows for the loop from looking at the command socket.
+/// The consequence for the loop of a look at the command socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// No command is waiting.

@@ -56,7 +56,7 @@ impl Counters {
         self.0[ledger::header(field)].store(value, Ordering::Release);
     }
 
-    /// What the worker holds.
+    /// The worker's position.
     pub(crate) fn position(&self, position: Position) {
         ledger::publish(position, |word, value| self.0[word].store(value, Ordering::Release));
     }

@@ -38,7 +38,7 @@ pub(crate) struct DataPlane {
     next_ring: usize,
 }
 
-/// What a batch holds until its end.
+/// The content of a batch until its end.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     ring: usize,
@@ -52,7 +52,7 @@ pub(crate) struct Turn {
     pub(crate) until: u64,
 }
 
-/// What the frames of a batch, apart from the datagrams that matched, came to.
+/// The outcome of a batch's frames, apart from the datagrams that matched.
 #[derive(Default)]
 struct Reading {
     frames: usize,

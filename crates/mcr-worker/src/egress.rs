@@ -41,7 +41,7 @@ impl Egress {
     }
 }
 
-/// What is said of an egress socket when it is handed over.
+/// The description of an egress socket when it is handed over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Opened {
     pub(crate) id: EgressId,
@@ -93,7 +93,7 @@ impl EgressTable {
     }
 }
 
-/// What the kernel means by refusing to send (udp(7), ip(7), and `net/ipv4/udp.c`).
+/// The meaning of the kernel's refusal to send (udp(7), ip(7), and `net/ipv4/udp.c`).
 pub(crate) fn egress_error(errno: Errno) -> EgressError {
     match errno.0 {
         libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => EgressError::QueueFull,

@@ -24,7 +24,7 @@ use mcr_core::ids::WorkerId;
 pub(crate) use acts::attempt_ordered;
 pub use mcr_sys::forbidden::Act;
 
-/// What holds the faults, in the working directory.
+/// The file that holds the faults, in the working directory.
 pub const FILE: &str = "faults";
 
 /// Bytes of it that are read: the rest of what its writer fills is blank.
@@ -33,7 +33,7 @@ pub const FILE_BYTES: usize = 256;
 /// Said at each start: by it a test tells this build from the product.
 pub const WARNING: &str = "this build fails when it is told to; it is for tests alone";
 
-/// What a worker is to do wrong.
+/// A fault that a worker is to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// `panic`: at its start.
@@ -52,7 +52,7 @@ pub enum Fault {
     Attempt(Act),
 }
 
-/// Which worker this process is, and what holds its orders.
+/// The number of this worker, and the file that holds its orders.
 static WORKER: OnceLock<(WorkerId, Option<File>)> = OnceLock::new();
 
 impl FromStr for Fault {

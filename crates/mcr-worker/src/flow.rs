@@ -22,7 +22,7 @@ pub(crate) struct Flow {
     stuck: bool,
 }
 
-/// What a look finds.
+/// The finding of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
     /// What came in was read or is in the ring.

@@ -51,7 +51,7 @@ pub struct Worker {
     next: usize,
 }
 
-/// What a worker has counted, and what it holds.
+/// A worker's counters, and its position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Frames read, by the core's and by the ring's count.
@@ -160,7 +160,7 @@ impl Worker {
         self.commands.replica.position()
     }
 
-    /// Where it stands.
+    /// Its place.
     pub fn account(&self) -> Account {
         let counters = &self.plane.counters;
         let core = |counter| counters.value(ledger::core(counter));

@@ -21,7 +21,7 @@ pub(crate) struct Ingress {
     pub(crate) interface: InterfaceName,
     pub(crate) origin: Origin,
     pub(crate) ring: RxRing,
-    /// Where it is counted.
+    /// The place of its counters.
     pub(crate) record: Record,
     /// The name of its watch.
     pub(crate) token: u32,
@@ -137,7 +137,7 @@ impl Ingress {
     }
 }
 
-/// What is the same of all frames of a ring.
+/// The properties that all frames of a ring share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
     ifindex: IfIndex,
@@ -145,7 +145,7 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// What the decision is made from.
+    /// The input of the decision.
     pub(crate) fn view<'r>(self, frame: &RingFrame<'r>) -> Frame<'r> {
         Frame {
             bytes: frame.bytes,
@@ -170,7 +170,7 @@ impl Origin {
     }
 }
 
-/// What is said of an ingress socket when it is handed over.
+/// The description of an ingress socket when it is handed over.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) id: IngressId,

@@ -1,4 +1,4 @@
-//! What the loop does at most before it looks up again, each with its reason.
+//! Bounds of the loop before it looks up again, each with its reason.
 
 use std::time::Duration;
 

@@ -21,7 +21,7 @@ pub(crate) struct Log {
     dropped: Cell<u64>,
 }
 
-/// What a record is about.
+/// The subject of a record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum About<'a> {
     /// The worker itself.

@@ -18,7 +18,7 @@ pub(crate) struct HeldOutput {
     pub(crate) destination: KernelAddress,
     pub(crate) leave: Leave,
     pub(crate) refused: RefusedRuns,
-    /// Where it is counted.
+    /// The place of its counters.
     pub(crate) record: Record,
 }
 
@@ -36,7 +36,7 @@ pub(crate) enum Leave {
 pub(crate) struct HeldRoute {
     route: Route,
     pub(crate) outputs: Box<[HeldOutput]>,
-    /// Where the rule is counted.
+    /// The place of the rule's counters.
     pub(crate) record: Record,
 }
 
@@ -103,7 +103,7 @@ impl Routes {
 }
 
 impl HeldRoute {
-    /// Whose it is.
+    /// Its owner.
     pub(crate) fn id(&self) -> RuleId {
         self.route.id
     }
@@ -113,7 +113,7 @@ impl HeldRoute {
         self.route.source
     }
 
-    /// Where the output at a place goes to.
+    /// The destination of the output at a place.
     pub(crate) fn destination(&self, output: u32) -> SocketAddr {
         self.route.outputs[output as usize].destination
     }

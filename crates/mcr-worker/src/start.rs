@@ -30,7 +30,7 @@ use crate::log::{About, Log};
 use crate::mechanism::Mechanism;
 use crate::worker::{End, Worker};
 
-/// What the supervisor tells a worker on its command line.
+/// The supervisor's arguments to a worker on its command line.
 #[derive(Clone, Copy, Debug)]
 pub struct Arguments {
     /// The worker's place.
@@ -47,7 +47,7 @@ pub struct Arguments {
     pub parent: u32,
     /// Whether to give up what relaying does not need.
     pub sandbox: Sandbox,
-    /// Whose process to be then.
+    /// The user of the process from then on.
     pub user: User,
 }
 
@@ -60,9 +60,9 @@ pub enum Error {
     /// An inherited descriptor is missing, or is not what it should be.
     #[error("{what}: {cause} (workers are started by mcrd, not by hand)")]
     Inherited {
-        /// Which descriptor.
+        /// The descriptor.
         what: &'static str,
-        /// What is wrong with it.
+        /// The cause.
         cause: io::Error,
     },
     /// The process could not be arranged as a worker.

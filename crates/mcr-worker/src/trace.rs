@@ -16,7 +16,7 @@ use crate::counters::Counters;
 use crate::limits;
 use crate::routes::Routes;
 
-/// What is traced, and the traced datagrams of the batch at hand.
+/// The traces, and the traced datagrams of the batch at hand.
 #[derive(Debug)]
 pub(crate) struct Tracer {
     orders: Vec<Order>,
@@ -46,7 +46,7 @@ struct Order {
 struct Mark {
     /// How many payloads were taken before its own.
     taken: u32,
-    /// What all its events have in common.
+    /// The fields that all its events share.
     event: Event,
 }
 
@@ -208,7 +208,7 @@ impl Tracer {
         true
     }
 
-    /// What all events of a datagram have in common.
+    /// The fields that all events of a datagram share.
     fn begin(&mut self, arrival: &Arrival<'_>, subject: Subject) -> Event {
         let frame = arrival.frame;
         self.datagrams += 1;

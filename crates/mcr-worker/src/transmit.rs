@@ -23,7 +23,7 @@ use crate::trace::Tracer;
 /// The sends of one batch. Made once and used again.
 #[derive(Debug)]
 pub(crate) struct Transmitter {
-    /// Where in the batch the next send begins.
+    /// The place in the batch where the next send begins.
     next: Place,
     /// The sends that are with the kernel.
     chunk: Vec<Sending>,
@@ -43,14 +43,14 @@ struct Place {
     payload: u32,
 }
 
-/// What still fits a chunk; the last send may be more.
+/// The room left in a chunk; the last send may be more.
 struct Room {
     sends: usize,
     copies: usize,
     bytes: usize,
 }
 
-/// What sends came to.
+/// The outcome of sends.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     sends: u64,
@@ -59,7 +59,7 @@ pub(crate) struct Tally {
     refused: u64,
 }
 
-/// What sends are made from.
+/// The material of sends.
 pub(crate) struct Sources<'a> {
     pub(crate) batch: &'a Batch,
     pub(crate) gather: &'a Gather<'a>,

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     pub(crate) action: Action,
 }
 
-/// What to do.
+/// A command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
     #[command(flatten)]
@@ -38,48 +38,48 @@ pub(crate) enum Action {
     /// Show the way of single datagrams: received, dropped and why, sent to which output, and not
     /// sent and why.
     Trace(Trace),
-    /// Show what has happened to rules, workers, interfaces and the configuration.
+    /// Show events of rules, workers, interfaces and the configuration.
     ///
     /// With --json each event is a JSON object on a line of its own.
     Events {
-        /// Then show what happens, as it does.
+        /// Wait for new events.
         #[arg(long)]
         follow: bool,
     },
-    /// Show on this terminal what goes in and out, as it goes.
+    /// Show live rates, drops and cores on this terminal.
     Top {
-        /// How often the daemon is asked.
+        /// Seconds between two updates.
         #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
         interval: Duration,
     },
 }
 
-/// What one request asks of the daemon.
+/// A command of one request.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Question {
-    /// Relay what arrives at INPUT to every OUTPUT, and print the rule's id.
+    /// Add a rule: relay from INPUT to each OUTPUT, and print the rule's id.
     #[command(after_help = ENDPOINTS)]
     Add(Add),
-    /// Relay by a rule no more.
+    /// Remove a rule.
     Remove {
         /// The rule's id, or its name.
         #[arg(value_name = "ID|NAME")]
         rule: RuleReference,
     },
-    /// Have the daemon read its configuration file again and carry out what is different.
+    /// Reload the configuration file and apply the differences.
     Reload,
-    /// Show every rule.
+    /// List the rules, their states and their problems.
     List,
-    /// Show every worker: its core, its state, and whether it has every rule.
+    /// List the workers: core, state, and whether each holds every rule.
     Workers,
-    /// Show what was received, dropped and why, sent, and not sent and why.
+    /// Show counters: datagrams received, dropped and sent, with the reason of each drop.
     Stats(Stats),
-    /// Log more, or less, from now on.
+    /// Set the log level of an area, or of all areas.
     #[command(allow_missing_positional = true, after_help = areas())]
     LogLevel {
-        /// What it is to be about; all areas alike where none is named.
+        /// Area of the log [default: all].
         area: Option<Area>,
-        /// The least that is logged: error, warn, info or debug.
+        /// Lowest level to log: error, warn, info or debug.
         level: Level,
     },
     /// Show the versions of this program and of the daemon.
@@ -103,12 +103,12 @@ fn areas() -> String {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Add {
-    /// What to take.
+    /// Input of the rule.
     input: String,
     /// Take it from this sender only.
     #[arg(long, value_name = "ADDRESS")]
     source: Option<IpAddr>,
-    /// Where to send it; may be given several times.
+    /// Output to send to; may be given several times.
     #[arg(long, required = true, value_name = "OUTPUT")]
     to: Vec<String>,
     /// A name for the rule.
@@ -128,7 +128,7 @@ pub(crate) struct Stats {
     /// Only this interface's rings, and the rules with an input or output there.
     #[arg(long, value_name = "NAME")]
     pub(crate) interface: Option<String>,
-    /// Show them again and again; with --json, one document a line.
+    /// Repeat until interrupted; with --json, one document a line.
     #[arg(long)]
     pub(crate) watch: bool,
     /// How often.
@@ -143,7 +143,7 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// What is asked for.
+    /// Command to run.
     pub(crate) fn selection(&self) -> Selection {
         Selection { rule: self.rule.clone(), interface: self.interface.clone() }
     }
@@ -204,7 +204,7 @@ impl Question {
 }
 
 impl Trace {
-    /// What the daemon is asked to do for it.
+    /// The command for the daemon.
     pub(crate) fn order(&self) -> TraceOrder {
         TraceOrder {
             rule: self.rule.clone(),
@@ -215,7 +215,7 @@ impl Trace {
         }
     }
 
-    /// What it is about.
+    /// Its subject.
     pub(crate) fn subject(&self) -> TraceSubject {
         TraceSubject { rule: self.rule.clone(), interface: self.interface.clone() }
     }
@@ -242,7 +242,7 @@ pub(crate) fn parse(arguments: &[&str]) -> Args {
     Args::parse_from(std::iter::once(&"mcrctl").chain(arguments))
 }
 
-/// What a command line for tests asks.
+/// The request of a command line, for tests.
 #[cfg(test)]
 pub(crate) fn question(arguments: &[&str]) -> Question {
     match parse(arguments).action {

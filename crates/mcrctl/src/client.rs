@@ -41,7 +41,7 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// What an error of the connection means.
+/// The meaning of an error of the connection.
 fn fault(path: &Path, error: io::Error) -> ClientError {
     match error.kind() {
         ErrorKind::PermissionDenied => ClientError::Forbidden(path.into()),
@@ -95,7 +95,7 @@ pub(crate) enum ClientError {
 }
 
 impl ClientError {
-    /// What the program ends with (sysexits(3head)).
+    /// The program's exit code (sysexits(3head)).
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::NobodyListens(..) | Self::Silent(_) | Self::Closed(_) | Self::Ended(_) => {

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::args::Question;
 use table::{Column::Left, Column::Right, table};
 
-/// What is printed where.
+/// The output of a command and its stream.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shown {
     /// For standard output.
@@ -210,7 +210,7 @@ fn workers(answer: &Workers) -> String {
     text
 }
 
-/// What an operator should know of a worker and seldom has to.
+/// A note for the operator about a worker, seldom needed.
 pub(crate) fn troubles(status: &WorkerStatus) -> impl Iterator<Item = String> {
     let start = status.backoff_left_ms.map(|left| format!("starts again in {left} ms"));
     let told = |count, what: &str| (count > 0).then(|| format!("{count} {what}"));

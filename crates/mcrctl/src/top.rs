@@ -29,7 +29,7 @@ use draw::Look;
 use model::Model;
 use snapshot::{Observer, Snapshot};
 
-/// What the loop is told.
+/// The input of the loop.
 enum Event {
     /// By the terminal: a key.
     Key(KeyEvent),

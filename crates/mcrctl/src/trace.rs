@@ -20,7 +20,7 @@ use crate::client::{ClientError, Connection};
 use capture::Capture;
 use lives::Lives;
 
-/// How often the daemon is asked.
+/// Seconds between two updates.
 const POLL: Duration = Duration::from_millis(250);
 
 /// Polls that a datagram's next event may be waited for: a second.

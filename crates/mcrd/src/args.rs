@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// How to send and wait: auto, io_uring or poll
     #[arg(long, value_name = "WAY", default_value_t)]
     io: Io,
-    /// Who handles a frame: cpu, the core that received it, or hash, by its destination
+    /// How frames reach workers: cpu, the core that received it, or hash, by its destination
     #[arg(long, value_name = "MODE")]
     steering: Option<Steering>,
     /// How workers are scheduled: fair, or realtime, before every program that is not
@@ -62,7 +62,7 @@ pub(crate) struct Args {
     /// User to run workers as [default: mcr-worker where there is one, else nobody]
     #[arg(long, value_name = "NAME")]
     worker_user: Option<String>,
-    /// Where to export metrics and health over HTTP, such as 127.0.0.1:9464 [default: nowhere]
+    /// Address to export metrics and health at over HTTP, such as 127.0.0.1:9464 [default: none]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen_address)]
     metrics: Option<SocketAddr>,
     /// How the log is written: text or json [default: text, and in fields to the journal]
@@ -72,7 +72,7 @@ pub(crate) struct Args {
     role: Option<Hidden>,
 }
 
-/// What only the daemon itself starts.
+/// Options that only the daemon itself gives.
 #[derive(Debug, Subcommand)]
 enum Hidden {
     #[command(hide = true)]
@@ -98,7 +98,7 @@ enum Hidden {
     },
 }
 
-/// What this process is to be.
+/// The role of this process.
 #[derive(Debug)]
 pub(crate) enum Role {
     Supervisor(Settings),

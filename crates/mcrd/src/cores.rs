@@ -21,7 +21,7 @@ impl std::fmt::Display for CoresError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Form(part) => write!(f, "{part:?} is no core and no range such as 0-3"),
-            Self::Twice(core) => write!(f, "core {core} stands twice"),
+            Self::Twice(core) => write!(f, "core {core} is given twice"),
             Self::NotAllowed(cores) => {
                 let cores: Vec<String> = cores.iter().map(ToString::to_string).collect();
                 let cores = cores.join(", ");

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use mcr_supervisor::StartError;
 use sysexits::ExitCode;
 
-/// What is said and returned.
+/// The message and the exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: ExitCode,

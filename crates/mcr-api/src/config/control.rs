@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// Whose the control socket is. Each is a name or a number.
+/// Owner and groups of the control socket. Each is a name or a number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ControlConfig {
     /// The user that owns it; none leaves it to the daemon's own.

@@ -10,12 +10,12 @@ use toml::Spanned;
 
 use crate::log::{Format, Levels};
 
-/// What the file says of the log.
+/// Settings of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogConfig {
     /// How lines are written, where it says so.
     pub format: Option<Format>,
-    /// What is let through.
+    /// Lowest levels to log.
     pub levels: Levels,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct LogTable {
     areas: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
-/// What is wrong, and where.
+/// The cause, with its place.
 pub(super) type Wrong = (Range<usize>, String);
 
 impl LogTable {

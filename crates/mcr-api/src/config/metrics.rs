@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::log::Wrong;
 use crate::limits::MOST_METRIC_SERIES;
 
-/// Where metrics are exported, and how many.
+/// Address and number of exported metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MetricsConfig {
     /// The address to listen at; none is off.

@@ -1,8 +1,8 @@
-//! Who may do what: one socket for those who change things, another for those who only look.
+//! Rights of clients: one socket for those who change things, another for those who only look.
 
 use std::path::{Path, PathBuf};
 
-/// What a command needs and a client has; the higher includes the lower.
+/// The access that a command needs and a client has; the higher includes the lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     /// Looking.

@@ -42,7 +42,7 @@ pub enum Answer {
     Traces(Traces),
 }
 
-/// Who answers.
+/// The daemon that answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     /// The daemon's version.
@@ -62,7 +62,7 @@ pub struct Added {
     pub applied: bool,
     /// Whether it can relay.
     pub state: RuleState,
-    /// What keeps it or one of its outputs from relaying, or from being exclusive.
+    /// Problems that keep it or one of its outputs from relaying, or from being exclusive.
     pub problems: Vec<String>,
 }
 
@@ -100,7 +100,7 @@ pub struct Rules {
 pub struct RuleStatus {
     /// Its id.
     pub id: u64,
-    /// What it says.
+    /// The rule as declared.
     #[serde(flatten)]
     pub rule: RuleSpec,
     /// Whether it can relay.
@@ -168,7 +168,7 @@ pub struct WorkerStatus {
     pub core: u32,
     /// Its process; `None` while there is none.
     pub pid: Option<u32>,
-    /// What it is doing.
+    /// The worker's state.
     pub state: WorkerState,
     /// How it reaches the kernel; `None` until it has said so.
     pub io: Option<Mechanism>,
@@ -205,7 +205,7 @@ pub struct WorkerStatus {
     pub last_exit: Option<String>,
 }
 
-/// What a worker is doing.
+/// The state of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {

@@ -1,4 +1,4 @@
-//! What happened, as `Subscribe` and `GetEvents` tell it.
+//! Events, as `Subscribe` and `GetEvents` tell them.
 
 use std::fmt;
 
@@ -17,9 +17,9 @@ pub struct Event {
     pub time: String,
     /// The same in nanoseconds since 1970.
     pub time_ns: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: EventKind,
-    /// What it is about.
+    /// Its subject.
     #[serde(flatten)]
     pub about: About,
     /// How many events were missed, where that is what it tells.
@@ -49,7 +49,7 @@ pub struct About {
 /// Makes the enum and the list of its kinds with what each is, so that none is left out.
 macro_rules! kinds {
     ($($kind:ident = $about:literal;)+) => {
-        /// What an event is.
+        /// The kind of an event.
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
         )]
@@ -65,7 +65,7 @@ macro_rules! kinds {
             /// All that this daemon tells.
             pub const ALL: &[Self] = &[$(Self::$kind,)+];
 
-            /// What it tells.
+            /// Its meaning.
             pub const fn about(self) -> &'static str {
                 match self {
                     $(Self::$kind => $about,)+
@@ -79,32 +79,32 @@ macro_rules! kinds {
 kinds! {
     RuleAdded = "A rule was added.";
     RuleRemoved = "A rule was removed.";
-    RuleActive = "A rule can relay from now on.";
-    RulePending = "A rule cannot relay and waits for what the message names.";
-    RuleProblem = "What a rule or one of its outputs lacks is now this.";
-    RuleProblemSolved = "A rule and its outputs lack nothing any more.";
+    RuleActive = "A rule can relay now.";
+    RulePending = "A rule cannot relay yet; the message names the cause.";
+    RuleProblem = "A rule or one of its outputs has a new problem.";
+    RuleProblemSolved = "A rule and its outputs have no problem left.";
     WorkerStarted = "A worker's process was started.";
-    WorkerReady = "A worker has everything and relays.";
+    WorkerReady = "A worker holds every rule and relays.";
     WorkerExited = "A worker's process ended.";
     WorkerBackingOff = "A worker died repeatedly, and its next start is held back.";
-    WorkerStalled = "A worker's loop stood still: it is killed, and another one starts.";
-    WorkerReplaced = "A worker cannot be repaired: it is killed, and another one starts.";
+    WorkerStalled = "A worker's loop stood still; the worker is killed and replaced.";
+    WorkerReplaced = "A worker cannot be repaired; it is killed and replaced.";
     WorkerOverloaded = "A worker never rests and its rings overflow: it sheds frames, counted.";
     WorkerRelieved = "A worker that was overloaded keeps up again.";
-    WorkerBehind = "Drift: a worker holds something else than it should, and is sent everything.";
-    WorkerRepaired = "A worker that was behind holds what it should.";
-    InterfaceAppeared = "An interface that rules name is there.";
-    InterfaceGone = "An interface that rules name is not there any more.";
-    InterfaceRenamed = "An interface has another name now.";
+    WorkerBehind = "A worker holds other rules than it should and gets the full rule set.";
+    WorkerRepaired = "A worker that was behind holds every rule again.";
+    InterfaceAppeared = "An interface that rules name appeared.";
+    InterfaceGone = "An interface that rules name is gone.";
+    InterfaceRenamed = "An interface has a new name.";
     InterfaceUp = "An interface is up.";
     InterfaceDown = "An interface is down.";
-    InterfaceCarrierLost = "An interface has no carrier any more.";
+    InterfaceCarrierLost = "An interface lost its carrier.";
     InterfaceCarrierFound = "An interface has a carrier again.";
-    InterfaceChanged = "An interface's addresses, MTU or controller are other ones.";
-    RingStuck = "An ingress ring took nothing any more: the interface's rings are made anew.";
-    ConfigurationReloaded = "The configuration file was read again and carried out.";
-    ConfigurationRefused = "The configuration file was read again and refused.";
-    Missed = "This reader was too slow or came too late for some events.";
+    InterfaceChanged = "The addresses, MTU or controller of an interface changed.";
+    RingStuck = "A receive ring stopped taking frames; the interface gets new rings.";
+    ConfigurationReloaded = "The configuration file was reloaded and applied.";
+    ConfigurationRefused = "A reload was refused: the configuration file has an error.";
+    Missed = "Some events are missing: the reader was too slow, or came too late.";
 }
 
 impl fmt::Display for EventKind {
@@ -114,7 +114,7 @@ impl fmt::Display for EventKind {
 }
 
 impl Event {
-    /// What happened at a moment, in nanoseconds since 1970.
+    /// An event at a moment, in nanoseconds since 1970.
     pub fn new(
         sequence: u64,
         time_ns: u64,

@@ -1,4 +1,4 @@
-//! What a client asks.
+//! Requests of a client.
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -18,17 +18,17 @@ use crate::rule::RuleSpec;
 pub struct Request {
     /// The client's number for it, given back in the response.
     pub id: u64,
-    /// What to do.
+    /// The command.
     #[serde(flatten)]
     pub command: Command,
 }
 
-/// What to do. A command without fields is written with braces, because serde looks for fields
+/// A command. One without fields is written with braces, because serde looks for fields
 /// that should not be there only in such.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", deny_unknown_fields)]
 pub enum Command {
-    /// Which daemon is this? Answered by [`Version`](super::Version).
+    /// Asks for the daemon's version. Answered by [`Version`](super::Version).
     GetVersion {},
     /// Relay this. Answered by [`Added`](super::Added).
     AddRule {
@@ -37,7 +37,7 @@ pub enum Command {
     },
     /// Relay this no more. Answered by [`Removed`](super::Removed).
     RemoveRule {
-        /// Which.
+        /// The rule.
         rule: RuleReference,
     },
     /// Read the configuration file again. Answered by [`Reloaded`](super::Reloaded).
@@ -69,11 +69,11 @@ pub enum Command {
     EnableTrace(TraceOrder),
     /// Record them no more. Answered by [`TracesEnded`](super::TracesEnded).
     DisableTrace(TraceSubject),
-    /// What has been recorded. Answered by [`Traces`](super::Traces).
+    /// Asks for recorded datagrams. Answered by [`Traces`](super::Traces).
     GetTrace(TraceReading),
 }
 
-/// What to show of the statistics; by default all. Totals and cores are always there.
+/// A selection of the statistics; by default all. Totals and cores are always there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
@@ -123,7 +123,7 @@ impl fmt::Display for RuleReference {
 pub struct RefusedRequest {
     /// The request's id.
     pub id: Option<u64>,
-    /// What is wrong with it.
+    /// The cause.
     pub error: ErrorBody,
 }
 
@@ -181,7 +181,7 @@ impl Command {
         serde_json::to_string(self).expect("a command is texts and numbers")
     }
 
-    /// What it needs: the one table of that.
+    /// The access that it needs: the one table of that.
     pub const fn access(&self) -> Access {
         match self {
             Self::AddRule { .. }

@@ -1,4 +1,4 @@
-//! What the daemon answers, around the answer itself.
+//! Responses of the daemon, around the answer itself.
 
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -19,7 +19,7 @@ pub struct Stats {
     pub totals: CoreStats,
     /// Rates over all cores.
     pub rates: Rates,
-    /// What the totals leave open.
+    /// The numbers that the totals leave open.
     pub unaccounted: Unaccounted,
     /// Each worker's counters.
     pub cores: Vec<CoreReport>,
@@ -48,7 +48,7 @@ pub struct BufferStats {
     pub smallest_bytes: u64,
 }
 
-/// What one core, or all of them, counted.
+/// Counters of one core, or of all cores.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CoreStats {
     /// Frames that passed the sockets' filters, those dropped by the kernel included.
@@ -134,7 +134,7 @@ impl CoreStats {
         add_each(&mut self.errors, &other.errors);
     }
 
-    /// What these counters leave open.
+    /// The numbers that these counters leave open.
     pub fn unaccounted(&self) -> Unaccounted {
         let rest = |whole: u64, parts: u64| whole.wrapping_sub(parts).cast_signed();
         let matched = [self.matched].into_iter().chain(self.drops.values().copied());
@@ -194,7 +194,7 @@ pub struct CoreReport {
     pub core: u32,
     /// How it reaches the kernel; `None` until it has said so.
     pub io: Option<Mechanism>,
-    /// What it counted.
+    /// Its counters.
     #[serde(flatten)]
     pub counters: CoreStats,
     /// Batches by their size: at place `n` those of 2^n
@@ -204,7 +204,7 @@ pub struct CoreReport {
     pub rates: CoreRates,
 }
 
-/// What one worker did in each second, over the last one.
+/// Rates of one worker, over the last second.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CoreRates {
@@ -269,7 +269,7 @@ pub enum RingClass {
     Jumbo,
 }
 
-/// What one rule relayed.
+/// Statistics of one rule.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RuleStats {
@@ -293,7 +293,7 @@ pub struct RuleStats {
     /// Milliseconds since its last datagram; `None` before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_packet_age_ms: Option<u64>,
-    /// Who sent that, as `ADDRESS:PORT`.
+    /// Its sender, as `ADDRESS:PORT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_source: Option<String>,
     /// Workers to which datagrams of that source came in the last ten seconds. Several work side by
@@ -303,7 +303,7 @@ pub struct RuleStats {
     pub outputs: Vec<OutputStats>,
 }
 
-/// What went to one output.
+/// Statistics of one output.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OutputStats {

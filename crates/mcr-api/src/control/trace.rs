@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::RuleReference;
 
-/// What to trace: exactly one of a rule and an interface.
+/// The subject of a trace: exactly one of a rule and an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TraceOrder {
     /// The datagrams that are this rule's, those included that something is wrong with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleReference>,
-    /// What comes in by this interface and is no rule's.
+    /// Datagrams that come in by this interface and match no rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     /// The first of so many datagrams, again and again; `None`: every one.
@@ -30,7 +30,7 @@ pub struct TraceOrder {
     pub seconds: Option<NonZeroU32>,
 }
 
-/// What to end or to read: a rule's trace, an interface's, or both `None`, all.
+/// Traces to end or to read: a rule's, an interface's, or both `None`, all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TraceSubject {
@@ -42,7 +42,7 @@ pub struct TraceSubject {
     pub interface: Option<String>,
 }
 
-/// What to read of the events that the workers keep.
+/// A selection of the events that the workers keep.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TraceReading {
@@ -63,7 +63,7 @@ pub struct TraceReading {
 pub struct TraceCursor {
     /// The worker's number.
     pub worker: u32,
-    /// Which of its processes, since a new one begins anew.
+    /// The number of its process, since a new one begins anew.
     pub incarnation: u64,
     /// The number of the next event.
     pub next: u64,
@@ -72,7 +72,7 @@ pub struct TraceCursor {
 /// To `EnableTrace`: it is on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tracing {
-    /// Where its events will begin.
+    /// The number of the first event to come.
     pub cursor: Vec<TraceCursor>,
     /// When it ends at the latest, in seconds from now.
     pub seconds: u32,
@@ -92,7 +92,7 @@ pub struct TracesEnded {
 pub struct Traces {
     /// The events.
     pub events: Vec<TraceEvent>,
-    /// Where to read on.
+    /// The position to read on from.
     pub cursor: Vec<TraceCursor>,
     /// Events after the cursor asked with that had been overwritten before they were read, of all
     /// traces together.
@@ -108,7 +108,7 @@ pub struct TraceEvent {
     pub time_ns: u64,
     /// The worker that had it.
     pub worker: u32,
-    /// Which of its processes.
+    /// The number of its process.
     pub incarnation: u64,
     /// That process's number for the datagram, the same in all steps.
     pub datagram: u64,
@@ -119,13 +119,13 @@ pub struct TraceEvent {
     pub interface: String,
     /// Whether its frame begins with an Ethernet header, and not with IP's.
     pub ethernet: bool,
-    /// What happened.
+    /// The step.
     #[serde(flatten)]
     pub step: TraceStep,
-    /// Who sent it; of a copy, from where it is sent.
+    /// Its source; of a copy, the source that it is sent from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SocketAddr>,
-    /// Where it was sent to; of a copy, where it is sent to.
+    /// Its destination; of a copy, the destination that it is sent to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<SocketAddr>,
     /// Bytes of its frame as received.
@@ -134,7 +134,7 @@ pub struct TraceEvent {
     pub head: String,
 }
 
-/// What happened to a datagram.
+/// A step in the life of a datagram.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum TraceStep {
@@ -166,7 +166,7 @@ pub enum TraceStep {
         output: u32,
         /// Why: the name of a `mcr_core::verdict::EgressError`.
         error: String,
-        /// What the kernel said (errno(3)); 0 where it was not asked.
+        /// The kernel's error number (errno(3)); 0 where it was not asked.
         errno: u16,
     },
 }

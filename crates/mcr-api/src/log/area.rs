@@ -21,14 +21,14 @@ macro_rules! areas {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$area,)+];
 
-            /// What it is called.
+            /// Its name.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$area => $name,)+
                 }
             }
 
-            /// What its records are about.
+            /// The subject of its records.
             pub const fn about(self) -> &'static str {
                 match self {
                     $(Self::$area => $about,)+

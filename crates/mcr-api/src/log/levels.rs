@@ -21,7 +21,7 @@ pub enum Level {
     /// A change that an operator wants to know of.
     #[default]
     Info,
-    /// What helps to find a fault.
+    /// Helps to find a fault.
     Debug,
 }
 
@@ -29,7 +29,7 @@ impl Level {
     /// All of them, the gravest first.
     pub const ALL: &[Self] = &[Self::Error, Self::Warn, Self::Info, Self::Debug];
 
-    /// What it is called.
+    /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -60,7 +60,7 @@ impl FromStr for Level {
     }
 }
 
-/// What is let through: of every area its own level, or else the one of all.
+/// The levels to log: of every area its own level, or else the one of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Levels {

@@ -26,7 +26,7 @@ pub enum OutputSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputObject {
-    /// Where the datagrams go: `ADDRESS:PORT@INTERFACE`.
+    /// The destination: `ADDRESS:PORT@INTERFACE`.
     pub to: String,
     /// IPv4 TTL or IPv6 hop limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -92,7 +92,7 @@ fn a_wrong_output_is_named_with_the_remedy() {
         "output 1: \"loop=yes\" is not an option of an output; there are ttl=N, dscp=N, \
          source=ADDRESS, source-port=N and loop"
     );
-    assert_eq!(refusal("239.2.2.2:6000@eth1,ttl=3,ttl=4"), "output 1: option ttl stands twice");
+    assert_eq!(refusal("239.2.2.2:6000@eth1,ttl=3,ttl=4"), "output 1: option ttl is given twice");
     assert_eq!(
         refusal("239.1.1.1:5000@eth0"),
         "rule: output 239.1.1.1:5000@eth0 is the rule's own input: its datagrams would circle"

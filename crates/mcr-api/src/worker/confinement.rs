@@ -11,12 +11,12 @@ const ON: u64 = 1 << 1;
 /// In the ledger's word: the first of the lacks.
 const LACKS: u32 = 2;
 
-/// What a worker has given up.
+/// The confinement of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
     /// Whether it has given up anything.
     pub sandbox: Sandbox,
-    /// What the sandbox is without.
+    /// Parts that the sandbox lacks.
     pub lacks: Vec<Lack>,
 }
 
@@ -35,7 +35,7 @@ pub enum Lack {
 impl Lack {
     const ALL: [Self; 3] = [Self::OwnUser, Self::BoundingSet, Self::Landlock];
 
-    /// What is lacking, and what it takes.
+    /// A part of the sandbox that is lacking, and its remedy.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::OwnUser => "a user of its own (mcrd needs CAP_SETUID and CAP_SETGID)",
@@ -56,14 +56,14 @@ impl Confinement {
         self.lacks.iter().fold(SAID | on, |code, lack| code | lack.bit())
     }
 
-    /// What a ledger's word says; `None` before the worker has written it.
+    /// Reads a ledger's word; `None` before the worker has written it.
     pub fn from_code(code: u64) -> Option<Self> {
         let sandbox = if code & ON == 0 { Sandbox::Off } else { Sandbox::On };
         let lacks = Lack::ALL.into_iter().filter(|lack| code & lack.bit() != 0).collect();
         (code & SAID != 0).then_some(Self { sandbox, lacks })
     }
 
-    /// What an operator should know; `None` where all is as it should be.
+    /// A note for the operator; `None` where all is as it should be.
     pub fn trouble(&self) -> Option<String> {
         match (self.sandbox, &self.lacks[..]) {
             (Sandbox::Off, _) => Some("its sandbox is off".into()),

@@ -5,13 +5,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a worker finds its end of the command socket.
+/// Descriptor of a worker's end of the command socket.
 pub const COMMANDS_DESCRIPTOR: i32 = 3;
-/// Where a worker finds its ledger's memory.
+/// Descriptor of the ledger's memory.
 pub const LEDGER_DESCRIPTOR: i32 = 4;
-/// Where a worker finds the writing end of the log pipe.
+/// Descriptor of the writing end of the log pipe.
 pub const LOG_DESCRIPTOR: i32 = 5;
-/// Where a worker finds the memory of what all workers saw lately.
+/// Descriptor of the memory in which all workers note recent datagrams.
 pub const SIGHTINGS_DESCRIPTOR: i32 = 6;
 
 /// A choice that is written as one of a few names; the first is the default.
@@ -53,7 +53,7 @@ macro_rules! choice {
 }
 
 choice! {
-    /// Which way of sending a worker is to use.
+    /// The way of sending that a worker is to use.
     Io {
         /// `io_uring` where the kernel and its policies let it, else `poll`.
         Auto = "auto",
@@ -84,7 +84,7 @@ choice! {
     }
 }
 
-/// Which mechanism a worker runs, as its ledger says it.
+/// The mechanism of a worker, as its ledger names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mechanism {

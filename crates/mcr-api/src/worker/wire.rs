@@ -81,7 +81,7 @@ pub(super) mod interface {
     }
 }
 
-/// What frames start with, under the core's names.
+/// The first header of frames, under the core's names.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "LinkLayer", rename_all = "snake_case")]
 pub(super) enum LinkLayerDef {

@@ -19,7 +19,7 @@ pub fn write<S: FnMut(usize, u64)>(
     store(sequence, written(number));
 }
 
-/// What the sequence word of the completed text of that number is.
+/// The sequence word of the completed text of that number.
 pub const fn written(number: u64) -> u64 {
     2 * number + 2
 }

@@ -1,4 +1,4 @@
-//! What one rule needs of the kernel, and what the workers make of it once that is there.
+//! The needs of one rule towards the kernel, and what the workers make of it once that is there.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,12 +11,12 @@ use crate::rule::{InputKey, Output, Rule};
 use crate::rule_set::DeclaredRule;
 use crate::verdict::EgressError;
 
-/// What a rule needs on the interfaces as they are.
+/// The needs of a rule on the interfaces as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    /// What the kernel must be asked for, sorted, each once.
+    /// Resources that the kernel must be asked for, sorted, each once.
     pub resources: Vec<Resource>,
-    /// What the network lacks for the rule to work whole, sorted, each once.
+    /// Lacks of the network that keep the rule from working whole, sorted, each once.
     pub pending: Vec<Pending>,
     /// Whether the input's interface can deliver: it is there, up, and has a carrier.
     pub hears: bool,
@@ -25,7 +25,7 @@ pub struct Demand {
     pub is_pending: bool,
 }
 
-/// What a rule waits for; a state, not an error.
+/// A lack that a rule waits for; a state, not an error.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Pending {
     /// The interface of the input or of an output is not there.
@@ -87,7 +87,7 @@ impl Pending {
     }
 }
 
-/// What a rule needs on the interfaces as they are.
+/// The needs of a rule on the interfaces as they are.
 pub fn demand(rule: &Rule, interfaces: &Interfaces) -> Demand {
     let mut demand = Demand::default();
     match ingress_of(&rule.input, interfaces) {

@@ -1,4 +1,4 @@
-//! What all rules together need.
+//! The needs of all rules together.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

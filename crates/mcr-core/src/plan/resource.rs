@@ -1,4 +1,4 @@
-//! What a rule can need of the kernel. Two needs that are equal are served by the same sockets.
+//! A need of a rule towards the kernel. Two needs that are equal are served by the same sockets.
 
 use std::net::IpAddr;
 
@@ -68,14 +68,14 @@ pub struct Membership {
     pub source: Option<IpAddr>,
 }
 
-/// What makes the ingress sockets of one interface differ from another's.
+/// The properties in which the ingress sockets of one interface differ from another's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IngressKey {
     /// The interface.
     pub ifindex: IfIndex,
     /// Its name.
     pub interface: InterfaceName,
-    /// What its frames start with.
+    /// The first header of its frames.
     pub link: LinkLayer,
     /// The size of its rings.
     pub class: RingClass,
@@ -88,7 +88,7 @@ pub struct Exclusion {
     pub ifindex: IfIndex,
     /// Its name.
     pub interface: InterfaceName,
-    /// What its frames start with.
+    /// The first header of its frames.
     pub link: LinkLayer,
     /// The input's address.
     pub address: IpAddr,
@@ -109,7 +109,7 @@ pub enum Fate {
     GoesOn,
 }
 
-/// What makes one set of egress sockets differ from another.
+/// The properties in which one set of egress sockets differs from another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EgressKey {
     /// The interface.

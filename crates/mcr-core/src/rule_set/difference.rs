@@ -6,7 +6,7 @@ use super::{Refused, RuleSet};
 use crate::ids::RuleId;
 use crate::rule::Rule;
 
-/// What is to be done to a set so that some of its rules become others.
+/// Changes of a set so that some of its rules become others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Rules to take out, before any is added.

@@ -14,7 +14,7 @@ pub enum Refused {
     #[error(transparent)]
     Invalid(#[from] InvalidRule),
     /// Another rule has the same input.
-    #[error("rule {} takes {input} already", Named { id: *id, name: name.as_ref() })]
+    #[error("rule {} already takes {input}", Named { id: *id, name: name.as_ref() })]
     InputTaken {
         /// The input of both.
         input: InputKey,
@@ -24,7 +24,7 @@ pub enum Refused {
         name: Option<RuleName>,
     },
     /// Another rule has the same name.
-    #[error("rule {id} is named {name} already")]
+    #[error("rule {id} already has the name {name}")]
     NameTaken {
         /// The name of both.
         name: RuleName,
@@ -35,7 +35,7 @@ pub enum Refused {
     #[error("{0}")]
     Chain(Box<Chain>),
     /// There are [`limits::RULES`] rules.
-    #[error("there are {max} rules, and no more may be", max = limits::RULES)]
+    #[error("limit reached: {max} rules; remove one first", max = limits::RULES)]
     TooManyRules,
     /// The outputs of all rules would pass [`limits::OUTPUTS`], or their counters find no run of
     /// adjoining slots.

@@ -74,16 +74,16 @@ fn conflicts_name_the_other_rule() {
     rules.add(named("video", rule(input, &["10.0.0.1:1@eth1"]))).unwrap();
     let refused = rules.add(rule(input, &["10.0.0.2:1@eth1"])).unwrap_err();
     assert_eq!(refused.code(), "conflict");
-    assert_eq!(refused.to_string(), "rule 1 (video) takes 239.1.1.1:5000@eth0 already");
+    assert_eq!(refused.to_string(), "rule 1 (video) already takes 239.1.1.1:5000@eth0");
 
     rules.add(from("10.0.0.7", rule(input, &["10.0.0.2:1@eth1"]))).unwrap();
     let refused = rules.add(from("10.0.0.7", rule(input, &["10.0.0.3:1@eth1"]))).unwrap_err();
-    assert_eq!(refused.to_string(), "rule 2 takes 239.1.1.1:5000@eth0 from 10.0.0.7 already");
+    assert_eq!(refused.to_string(), "rule 2 already takes 239.1.1.1:5000@eth0 from 10.0.0.7");
 
     let elsewhere = named("video", rule("239.1.1.1:5000@eth9", &["10.0.0.1:1@eth1"]));
     let refused = rules.add(elsewhere).unwrap_err();
     assert_eq!(refused.code(), "conflict");
-    assert_eq!(refused.to_string(), "rule 1 is named video already");
+    assert_eq!(refused.to_string(), "rule 1 already has the name video");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::verdict::DropReason;
 /// captured.
 pub const HEADER_BYTES: usize = 6 + 6 + 2;
 
-/// Which IP a frame carries.
+/// The IP version that a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// RFC 791.
@@ -44,7 +44,7 @@ impl<'a> EthernetFrame<'a> {
         Ok(Self { header, payload })
     }
 
-    /// Who sent it on this link.
+    /// Its sender on this link.
     #[inline]
     pub fn source(&self) -> HardwareAddress {
         let mut source = [0; 6];
@@ -52,7 +52,7 @@ impl<'a> EthernetFrame<'a> {
         source
     }
 
-    /// What the frame carries, by its type field.
+    /// The content of the frame, by its type field.
     ///
     /// The kernel takes the outer VLAN tag off and reports it beside the frame, but a second one
     /// stays: 802.1Q and 802.1ad tags are told apart from other types.
@@ -66,7 +66,7 @@ impl<'a> EthernetFrame<'a> {
         }
     }
 
-    /// What follows the header, padding included.
+    /// The bytes behind the header, padding included.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.payload

@@ -77,7 +77,7 @@ impl<'a> Ipv4Packet<'a> {
         self.header_bytes
     }
 
-    /// What follows the options, without padding.
+    /// The bytes behind the options, without padding.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.payload

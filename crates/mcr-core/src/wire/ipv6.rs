@@ -28,7 +28,7 @@ pub struct Ipv6Packet<'a> {
     payload: &'a [u8],
 }
 
-/// What stands behind the extension headers.
+/// The bytes behind the extension headers.
 #[derive(Clone, Copy, Debug)]
 pub struct UpperLayer<'a> {
     /// Its protocol number; one that is no protocol to MCR (59, "no next header") included.

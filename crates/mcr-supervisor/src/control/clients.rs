@@ -1,4 +1,4 @@
-//! Who is connected, how many may be, and what was refused.
+//! Connected clients: their limits, and refusals.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,19 +138,22 @@ impl Connected {
 }
 
 impl Refusal {
-    /// What a client is told that is not taken in.
+    /// The error for a client that is not taken in.
     pub(super) fn sentence(self) -> String {
         match self {
             Self::Clients => {
-                format!("{} clients are connected, and no more may be", limits::CLIENTS)
+                format!(
+                    "limit reached: {} clients are connected; close one and try again",
+                    limits::CLIENTS
+                )
             }
             Self::ClientsOfUser => {
                 let most = limits::CLIENTS_OF_A_USER;
-                format!("{most} clients of this user are connected, and no more may be")
+                format!("limit reached: {most} clients of this user are connected; close one")
             }
             Self::Readers => {
                 let most = limits::READERS;
-                format!("{most} clients of the read-only socket are connected, and no more may be")
+                format!("limit reached: {most} clients of the read-only socket; try again later")
             }
             _ => "this client is not served".into(),
         }

@@ -1,4 +1,4 @@
-//! What each command does to the state.
+//! The effect of each command on the state.
 
 use std::sync::Arc;
 
@@ -151,7 +151,7 @@ fn set_log_level(supervisor: &mut Supervisor, area: Option<&str>, level: Level) 
     Ok(Answer::LogLevels(levels)).into()
 }
 
-/// What the workers have yet to reach.
+/// The position that the workers have yet to reach.
 pub(crate) fn applying(supervisor: &Supervisor) -> Applying {
     Applying {
         shown_by: Header::Generation,

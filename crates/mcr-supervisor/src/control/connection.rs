@@ -153,7 +153,7 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
     timeout(patience.answer, ending).await?.map(drop)
 }
 
-/// What is still read of a request that is too long.
+/// The rest of a request that is too long.
 const REST_BYTES: u64 = 8 * MAX_REQUEST_BYTES as u64;
 
 fn too_large() -> ErrorBody {

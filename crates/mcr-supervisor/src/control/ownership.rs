@@ -1,4 +1,4 @@
-//! Whose the control sockets are.
+//! Owner and groups of the control sockets.
 
 use std::fmt;
 

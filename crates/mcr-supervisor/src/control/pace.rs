@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::limits;
 
-/// What a client has used, in time (the generic cell rate algorithm, ITU-T I.371).
+/// The allowance of a client, in time (the generic cell rate algorithm, ITU-T I.371).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     /// When all that was used will have been paid for.
@@ -33,7 +33,7 @@ impl Pace {
     }
 }
 
-/// What a request and its answer of so many bytes in all cost.
+/// The cost of a request and its answer of so many bytes in all.
 pub(super) fn cost(bytes: usize) -> Duration {
     let nanoseconds = bytes as u64 * 1_000_000_000 / limits::BYTES_A_SECOND;
     limits::REQUEST_COST + Duration::from_nanos(nanoseconds)

@@ -1,4 +1,4 @@
-//! Who is at the other end, and whether the socket is theirs to use.
+//! The user at the other end, and whether the socket is theirs to use.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +18,7 @@ pub(crate) struct Peer {
     pub(super) user: Option<String>,
     /// `None`: it has none in our namespace.
     pub(super) pid: Option<i32>,
-    /// What it may do.
+    /// The access that it has.
     pub(super) access: Access,
 }
 

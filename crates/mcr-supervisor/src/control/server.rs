@@ -21,7 +21,7 @@ pub(crate) struct Entrance {
     pub(crate) gate: Gate,
 }
 
-/// Where clients go.
+/// The access of clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     pub(crate) users: Arc<Users>,

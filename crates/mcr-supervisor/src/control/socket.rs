@@ -43,7 +43,7 @@ pub(crate) enum SocketError {
         path: PathBuf,
         /// The owner and group.
         whom: String,
-        /// What the kernel answered.
+        /// The kernel's answer.
         cause: io::Error,
     },
     /// The path cannot be used.
@@ -51,9 +51,9 @@ pub(crate) enum SocketError {
     Path {
         /// The path.
         path: PathBuf,
-        /// What was being done.
+        /// The step that failed.
         what: &'static str,
-        /// What the kernel answered.
+        /// The kernel's answer.
         cause: io::Error,
     },
 }

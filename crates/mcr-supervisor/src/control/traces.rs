@@ -76,7 +76,7 @@ pub(super) fn events(supervisor: &Supervisor, reading: TraceReading) -> Reply {
     Ok(Answer::Traces(answer)).into()
 }
 
-/// What a client means; `None`: it names nothing.
+/// The subject that a client names; `None`: it names none.
 fn subject(
     state: &State,
     rule: Option<&RuleReference>,

@@ -1,4 +1,4 @@
-//! What has become of the interfaces between two readings, for people to be told.
+//! Changes of the interfaces between two readings, for people to be told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use mcr_core::endpoint::InterfaceName;
 use mcr_core::ids::IfIndex;
 use mcr_core::interfaces::{Interface, Interfaces};
 
-/// What has become of an interface.
+/// A change of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) kind: EventKind,
@@ -18,7 +18,7 @@ pub(crate) struct Change {
     pub(crate) message: String,
 }
 
-/// What two readings cannot show, because it was over before the second.
+/// Incidents that two readings cannot show, because they were over before the second.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Between<'a> {
     /// Interfaces that are not the same any more, though another one may have their number.
@@ -72,14 +72,14 @@ fn altered(old: &Interface, new: &Interface, were_down: &BTreeSet<IfIndex>) -> V
         changes.push(Change::new(EventKind::InterfaceUp, new, state));
     }
     if old.up && new.up && old.carrier && !new.carrier {
-        changes.push(Change::new(EventKind::InterfaceCarrierLost, new, "has no carrier any more"));
+        changes.push(Change::new(EventKind::InterfaceCarrierLost, new, "lost its carrier"));
     }
     if old.up && new.up && !old.carrier && new.carrier {
-        changes.push(Change::new(EventKind::InterfaceCarrierFound, new, "has a carrier"));
+        changes.push(Change::new(EventKind::InterfaceCarrierFound, new, "has a carrier again"));
     }
     let rest = |i: &Interface| (i.mtu, i.addresses.clone(), i.controller, i.link);
     if rest(old) != rest(new) {
-        let what = format!("is otherwise now: {}", describe(new));
+        let what = format!("changed: {}", describe(new));
         changes.push(Change::new(EventKind::InterfaceChanged, new, &what));
     }
     changes
@@ -159,7 +159,7 @@ mod tests {
             told(EventKind::InterfaceDown, "interface b is down"),
             told(
                 EventKind::InterfaceChanged,
-                "interface c is otherwise now: index 3, up, MTU 1280, addresses none",
+                "interface c changed: index 3, up, MTU 1280, addresses none",
             ),
             told(EventKind::InterfaceRenamed, "interface d is called e now"),
             told(
@@ -177,9 +177,9 @@ mod tests {
         let down = || vec![Interface { up: false, carrier: false, ..interface(1, "a") }];
         let one = |before, after| between(before, after, &[], &[]);
         let told = |kind, message: &str| vec![(kind, message.to_owned())];
-        let lost = told(EventKind::InterfaceCarrierLost, "interface a has no carrier any more");
+        let lost = told(EventKind::InterfaceCarrierLost, "interface a lost its carrier");
         assert_eq!(one(with(), without()), lost);
-        let found = told(EventKind::InterfaceCarrierFound, "interface a has a carrier");
+        let found = told(EventKind::InterfaceCarrierFound, "interface a has a carrier again");
         assert_eq!(one(without(), with()), found);
         let up = told(EventKind::InterfaceUp, "interface a is up, and has no carrier");
         assert_eq!(one(down(), without()), up);

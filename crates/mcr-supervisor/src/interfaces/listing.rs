@@ -5,7 +5,7 @@ use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
 use rtnetlink::packet_core::{NLM_F_DUMP_INTR, NetlinkMessage, NetlinkPayload};
 
-/// What has been listed, and how well.
+/// The listed links and addresses, and how well they were listed.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     pub(super) links: Vec<LinkMessage>,

@@ -43,7 +43,7 @@ pub(crate) enum Silence {
 pub(crate) type Silent = BTreeMap<Target, (IpAddr, Silence)>;
 
 /// A change of the targets that are looked at.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watch {
     Begin(Target),
     End(Target),

@@ -1,4 +1,4 @@
-//! What is said again and again is said once, and then how often it was.
+//! Records of one cause: the first is printed, and then how often the others came.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ impl Causes {
     pub(super) fn admit(&mut self, record: &Record, now: Instant) -> bool {
         let cause = record.cause();
         let Some(recent) = self.recent.get_mut(&cause) else {
-            // What cannot be remembered is printed as often as the log as a whole allows.
+            // A cause that cannot be remembered is printed as often as the log as a whole allows.
             if self.recent.len() < limits::CAUSES_KEPT {
                 self.recent.insert(cause, Recent::new(now, record.message.clone()));
             }

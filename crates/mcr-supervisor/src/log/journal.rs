@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use mcr_api::log::{Entry, Level};
 use nix::sys::stat::fstat;
 
-/// Where the journal listens.
+/// The journal's socket.
 const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// Writes each entry as a datagram. It may wait for the journal, so it is for the log's own thread.

@@ -1,4 +1,4 @@
-//! What the program says by `tracing`, made into records of areas.
+//! Records of `tracing`, made into records of areas.
 
 use std::sync::Arc;
 

@@ -25,7 +25,7 @@ pub(super) struct Printer {
     allowance: Mutex<Allowance>,
 }
 
-/// What lines are and where they go.
+/// The form and the target of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Output {
     Text,

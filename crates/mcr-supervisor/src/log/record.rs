@@ -19,7 +19,7 @@ pub(super) struct Record {
     pub(super) message: String,
 }
 
-/// What records that differ in numbers only have in common.
+/// The cause of records that differ only in numbers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cause {
     level: Level,

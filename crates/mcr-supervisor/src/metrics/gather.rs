@@ -17,7 +17,7 @@ const OUTPUT_SERIES: usize = series::OUTPUT.len();
 /// left by others makes up for those that do.
 const ERROR_SERIES: usize = 1;
 
-/// What one exposition shows.
+/// The content of one exposition.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Selection {
     pub(super) overview: Overview,

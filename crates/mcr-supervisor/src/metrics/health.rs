@@ -14,7 +14,7 @@ use crate::supervisor::Supervisor;
 pub(crate) struct Health {
     /// Whether a worker relays.
     pub(super) is_alive: bool,
-    /// What is missing for all workers and configured rules to work, a line each.
+    /// The lacks that keep workers and configured rules from working, a line each.
     pub(super) lacks: Vec<String>,
     /// How much more of that there is.
     pub(super) more: usize,
@@ -93,7 +93,7 @@ pub(super) fn is_settled(status: &WorkerStatus, settled: u64) -> bool {
     status.in_sync || status.generation >= settled
 }
 
-/// What keeps a rule from receiving, or an output of it from sending.
+/// The lacks that keep a rule from receiving, or an output of it from sending.
 fn lack_of_rule(declared: &DeclaredRule, is_active: bool, demand: &Demand) -> Option<String> {
     let cause = demand.pending.iter().find(|pending| pending.blocks());
     let state = match (is_active, cause) {

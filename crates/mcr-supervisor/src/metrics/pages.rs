@@ -1,4 +1,4 @@
-//! What there is to read, made at most so often however many ask.
+//! Pages to read, made at most so often however many ask.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +26,7 @@ use super::health::Health;
 use crate::event::Event;
 use crate::limits;
 
-/// What the pages are made from.
+/// The sources of the pages.
 #[derive(Debug)]
 pub(super) struct Pages {
     supervisor: mpsc::Sender<Event>,

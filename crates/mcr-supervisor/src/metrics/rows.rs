@@ -1,4 +1,4 @@
-//! What is exported, as the supervisor's loop hands it over: numbers, and no text made of them yet.
+//! Exported numbers, as the supervisor's loop hands them over: no text is made of them yet.
 
 use std::ops::Bound;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -129,7 +129,7 @@ pub(super) fn rules_after(supervisor: &Supervisor, after: Option<RuleId>) -> Vec
     slice.map(|declared| rule(declared, state, workers, &clocks)).collect()
 }
 
-/// Where two clocks stood at once.
+/// Two clocks at one moment.
 struct Clocks {
     monotonic_ns: u64,
     unix: Duration,
@@ -151,7 +151,7 @@ impl Clocks {
     }
 }
 
-/// What a worker's place has counted.
+/// The counters of a worker's place.
 struct Counted {
     counters: CoreStats,
     batch_sizes: Vec<u64>,

@@ -1,4 +1,4 @@
-//! Which number each metric shows.
+//! The number that each metric shows.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use mcr_api::metrics::Metric;
 
 use super::rows::{OutputRow, Overview, RuleRow, WorkerRow};
 
-/// What a sample says.
+/// The value of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Value<'a> {
     /// A number of things.

@@ -14,7 +14,7 @@ use mcr_sys::filter;
 use super::link_header;
 use crate::limits;
 
-/// What is wanted on an interface and what its filter lets in.
+/// The wanted destinations of an interface, and those that its filter lets in.
 #[derive(Debug, Default)]
 pub(crate) struct InterfaceAdmission {
     wanted: WantedDestinations,
@@ -72,7 +72,7 @@ impl InterfaceAdmission {
         !self.stale && self.strangers.is_none() && nothing(&self.admitted)
     }
 
-    /// What the filter is to let in.
+    /// The destinations that the filter is to let in.
     pub(crate) fn wanted_by_filter(&self, link: LinkLayer) -> filter::Admission {
         let interval = |interval: &Interval| filter::Interval {
             first: interval.first,

@@ -16,7 +16,7 @@ use crate::privileged;
 #[derive(Debug, Default)]
 pub(crate) struct Devices(BTreeMap<IfIndex, DeviceWatch>);
 
-/// What they have gone through.
+/// Their incidents.
 #[derive(Debug, Default)]
 pub(crate) struct Passages {
     /// Gone; those of `absent` without another of the number.
@@ -36,7 +36,7 @@ impl Devices {
         Ok(())
     }
 
-    /// What they have gone through since they were last asked.
+    /// Their incidents since they were last asked.
     pub(crate) fn passages(&mut self) -> Passages {
         let mut passages = Passages::default();
         let mut unwatched = BTreeSet::new();

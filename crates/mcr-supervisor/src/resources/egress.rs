@@ -128,7 +128,7 @@ impl Egresses {
         self.sets.range(from..).next().map(|(id, _)| *id)
     }
 
-    /// What to tell a worker of a set.
+    /// The command that tells a worker of a set.
     pub(crate) fn command(&self, id: EgressId) -> Option<WorkerCommand> {
         let set = self.sets.get(&id)?;
         let EgressKey { mtu, ifindex, hardware, .. } = set.key;

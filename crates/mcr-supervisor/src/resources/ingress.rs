@@ -299,7 +299,7 @@ impl Ingresses {
         self.sets.range(from..).next().map(|(id, _)| *id)
     }
 
-    /// What to tell a worker of a set.
+    /// The command that tells a worker of a set.
     pub(crate) fn command(&self, id: IngressId) -> Option<WorkerCommand> {
         self.sets.get(&id).map(|set| WorkerCommand::OpenIngress(set.announcement()))
     }

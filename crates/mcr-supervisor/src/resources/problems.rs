@@ -1,4 +1,4 @@
-//! What could not be had, so that it is shown on the rules, logged once, and asked for again.
+//! Refused resources: shown on the rules, logged once, and asked for again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -16,7 +16,7 @@ use crate::limits;
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     refused: BTreeMap<Resource, Problem>,
-    /// Where the last round of retries ended.
+    /// The end of the last round of retries.
     retried_to: Option<Resource>,
 }
 
@@ -77,7 +77,7 @@ impl Problems {
         problem.is_some_and(|problem| !problem.pause.has_ended())
     }
 
-    /// The interface is otherwise now: what was refused on it is asked for at once.
+    /// The interface has changed: resources refused on it are asked for again at once.
     pub(crate) fn hurry(&mut self, ifindex: IfIndex) {
         let here = self.refused.iter_mut().filter(|(resource, _)| resource.ifindex() == ifindex);
         here.for_each(|(_, problem)| problem.pause = Pause::over());

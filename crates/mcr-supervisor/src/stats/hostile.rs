@@ -110,7 +110,7 @@ fn are_rates(rates: impl IntoIterator<Item = f64>) {
     }
 }
 
-/// What is read of some workers, and what was read of them before.
+/// The readings of some workers, and those of them before.
 #[derive(Default)]
 struct Reading {
     state: Option<State>,

@@ -1,4 +1,4 @@
-//! What is sampled of each thing that counts, and the rates that come of it.
+//! Samples of each thing that counts, and the rates that come of them.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -17,7 +17,7 @@ use crate::limits;
 use crate::state::State;
 use crate::workers::Workers;
 
-/// Where the counters of [`Rates`] stand in a sample of the totals.
+/// The place of the counters of [`Rates`] in a sample of the totals.
 #[derive(Clone, Copy)]
 enum Total {
     Received,
@@ -29,7 +29,7 @@ enum Total {
     KernelDrops,
 }
 
-/// What is sampled of a core, before its drops and errors by reason.
+/// The samples of a core, before its drops and errors by reason.
 const CORE_COUNTERS: [CoreCounter; 5] = [
     CoreCounter::BusyNs,
     CoreCounter::FramesRead,

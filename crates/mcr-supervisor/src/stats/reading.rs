@@ -17,7 +17,7 @@ use mcr_sys::process::monotonic_ns;
 
 use crate::resources::ingress::RingPlace;
 
-/// What a rule's outputs, and it itself, have counted.
+/// The counters of a rule and of its outputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RuleTally {
     pub(crate) packets: u64,
@@ -36,7 +36,7 @@ pub(crate) struct Seen {
     pub(crate) source: Option<SocketAddr>,
 }
 
-/// What an output has counted.
+/// The counters of an output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OutputTally {
     pub(crate) sent: u64,
@@ -72,7 +72,7 @@ impl RuleTally {
     }
 }
 
-/// What a ring has counted.
+/// The counters of a ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RingTally([u64; RingCounter::COUNT]);
 
@@ -114,7 +114,7 @@ pub(crate) fn add_each(sums: &mut Vec<u64>, counts: &[u64]) {
     }
 }
 
-/// What a worker counted for its core, but for what its rings counted.
+/// A worker's counters for its core, but for those of its rings.
 pub(crate) fn core_stats(ledger: &LedgerReader) -> CoreStats {
     let count = |counter| ledger.load(core(counter));
     let drops = DropReason::ALL.iter().map(|r| (r.name().to_owned(), ledger.load(dropped(*r))));
@@ -155,7 +155,7 @@ pub(crate) fn zero_stats() -> CoreStats {
     }
 }
 
-/// What a ring counted; `None` where the worker does not have it.
+/// The counters of a ring; `None` where the worker does not have it.
 pub(crate) fn ring(ledger: &LedgerReader, ring: &RingPlace) -> Option<RingTally> {
     let record = Record::ring(ring.place);
     of_tag(ledger, record, ring_tag(ring.id), || ring_counters(ledger, record))
@@ -167,7 +167,7 @@ pub(crate) fn closed_ring(ledger: &LedgerReader, place: usize) -> RingTally {
     ring_counters(ledger, Record::ring(place))
 }
 
-/// What a rule counted; `None` where the worker does not have it.
+/// The counters of a rule; `None` where the worker does not have it.
 pub(crate) fn rule(ledger: &LedgerReader, declared: &DeclaredRule) -> Option<RuleTally> {
     let (record, tag) = (Record::rule(declared.slot), declared.id.0);
     let (packets, bytes, last_seen) = of_tag(ledger, record, tag, || {

@@ -21,12 +21,12 @@ use crate::state::State;
 use crate::supervisor::Supervisor;
 use crate::workers::{Workers, mechanism};
 
-/// Which rules and rings to show.
+/// The rules and rings to show.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Selected<'a> {
     /// This rule only.
     pub(crate) rule: Option<RuleId>,
-    /// What is on this interface only.
+    /// The one interface to show.
     pub(crate) interface: Option<&'a str>,
 }
 
@@ -42,7 +42,7 @@ impl Selected<'_> {
     }
 }
 
-/// What is counted, and by how much it grows; of the rules only one that is selected by its id.
+/// The counters and their rates; of the rules only one that is selected by its id.
 pub(crate) fn stats(supervisor: &Supervisor, selected: &Selected<'_>) -> Stats {
     let Supervisor { state, workers, sampler, started, .. } = supervisor;
     let now = monotonic_ns();
@@ -74,7 +74,7 @@ pub(crate) fn stats(supervisor: &Supervisor, selected: &Selected<'_>) -> Stats {
     }
 }
 
-/// What a rule counted in all workers, living and dead.
+/// The counters of a rule in all workers, living and dead.
 pub(crate) fn rule_tally(declared: &DeclaredRule, state: &State, workers: &Workers) -> RuleTally {
     let mut sum = state.retained.rule(declared.id).cloned().unwrap_or_default();
     // A pending rule's, too: the workers have its records until another rule takes them.
@@ -85,7 +85,7 @@ pub(crate) fn rule_tally(declared: &DeclaredRule, state: &State, workers: &Worke
     sum
 }
 
-/// What all cores counted.
+/// The counters of all cores.
 pub(super) fn core_totals(state: &State, workers: &Workers) -> CoreStats {
     let mut totals = reading::zero_stats();
     for (worker, _, ledger) in workers.ledgers() {
@@ -102,7 +102,7 @@ fn sum(cores: &[CoreReport]) -> CoreStats {
     totals
 }
 
-/// What a worker's place has counted, its dead processes included.
+/// The counters of a worker's place, its dead processes included.
 pub(crate) fn core_stats(
     state: &State,
     worker: WorkerId,
@@ -144,7 +144,7 @@ fn core_rates(
     both.map(|(ledger, history)| rates::of_core(history, ledger, now)).unwrap_or_default()
 }
 
-/// What a rule counted, and by how much it grows.
+/// The counters of a rule, and their rates.
 pub(crate) fn rule_stats(declared: &DeclaredRule, supervisor: &Supervisor) -> RuleStats {
     let now = monotonic_ns();
     let Supervisor { state, workers, sampler, .. } = supervisor;
@@ -194,7 +194,7 @@ fn source_workers(declared: &DeclaredRule, workers: &Workers, last: Option<Seen>
     seen.filter(|seen| seen.source == Some(source) && seen.at >= since).count() as u64
 }
 
-/// What the rings of living workers have counted, those of their dead predecessors included.
+/// The counters of living workers' rings, those of their dead predecessors included.
 pub(crate) fn ring_stats(
     supervisor: &Supervisor,
     selected: &Selected<'_>,

@@ -40,7 +40,7 @@ struct ClosingRing {
 }
 
 impl Retained {
-    /// What a worker's place had counted before its present process, and for rings now closed.
+    /// The counters of a worker's place before its present process, and of rings now closed.
     pub(crate) fn core(&self, worker: WorkerId) -> Option<&CoreStats> {
         self.cores.get(&worker)
     }
@@ -50,12 +50,12 @@ impl Retained {
         self.batch_sizes.get(&worker).map_or(&[], Vec::as_slice)
     }
 
-    /// What a worker's dead processes had counted for a ring.
+    /// The counters of a ring in a worker's dead processes.
     pub(crate) fn ring(&self, worker: WorkerId, ring: IngressId) -> Option<&RingTally> {
         self.rings.get(&(worker, ring))
     }
 
-    /// What a rule had counted in workers that are dead.
+    /// The counters of a rule in dead workers.
     pub(crate) fn rule(&self, id: RuleId) -> Option<&RuleTally> {
         self.rules.get(&id)
     }
@@ -65,7 +65,7 @@ impl Retained {
         self.rules.remove(&id);
     }
 
-    /// What a worker that died had counted.
+    /// The counters of a dead worker.
     pub(crate) fn keep_worker<'a>(
         &mut self,
         worker: WorkerId,
@@ -156,7 +156,7 @@ impl Retained {
         settled.map(|closing| closing.ring.place).collect()
     }
 
-    /// What a worker has counted so far for rings that are being closed.
+    /// A worker's counters so far for rings that are being closed.
     pub(crate) fn add_closing(
         &self,
         worker: WorkerId,

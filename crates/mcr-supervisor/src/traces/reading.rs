@@ -19,7 +19,7 @@ pub(crate) struct Source<'a> {
     pub(crate) ledger: &'a LedgerReader,
 }
 
-/// Where the events to come will begin.
+/// The place of the events to come.
 pub(crate) fn cursor<'a>(sources: impl Iterator<Item = Source<'a>>) -> Vec<TraceCursor> {
     sources.map(|source| source.cursor(source.written())).collect()
 }

@@ -7,13 +7,13 @@ use mcr_core::route::Position;
 
 use crate::limits;
 
-/// What is known of a worker at a tick.
+/// The knowledge of a worker at a tick.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     pub(crate) desired: Position,
     /// The desired generation a tick ago.
     pub(crate) desired_before: u64,
-    /// What the ledger says.
+    /// The position in its ledger.
     pub(crate) ledger: Position,
     /// The generation that it said a tick ago.
     pub(crate) ledger_before: u64,
@@ -45,7 +45,7 @@ pub(crate) enum SyncProgress {
     },
 }
 
-/// What to do.
+/// The step to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// It is as it should be, or on its way there.

@@ -52,12 +52,20 @@ fn route(id: u64, port: u16) -> Route {
     }
 }
 
+/// The event that a synchronisation waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Awaited {
+    #[default]
+    Nothing,
+    Room,
+    Turn,
+}
+
 /// Both ends of the socket, and the ledger.
 #[derive(Debug, Default)]
 struct Channel {
     messages: VecDeque<Vec<u8>>,
-    room_awaited: bool,
-    turn_awaited: bool,
+    awaited: Awaited,
     ledger: Position,
     log_levels: u64,
     up: bool,
@@ -102,11 +110,11 @@ impl Link for ChannelLink {
     }
 
     fn notify_writable(&self) {
-        self.0.borrow_mut().room_awaited = true;
+        self.0.borrow_mut().awaited = Awaited::Room;
     }
 
     fn notify_later(&self) {
-        self.0.borrow_mut().turn_awaited = true;
+        self.0.borrow_mut().awaited = Awaited::Turn;
     }
 
     fn kill(&mut self) {
@@ -114,7 +122,7 @@ impl Link for ChannelLink {
     }
 }
 
-/// What becomes of a message.
+/// The fate of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Taken,
@@ -262,12 +270,17 @@ impl System {
         channel.log_levels = self.worker.log_levels;
     }
 
-    /// What the supervisor's loop does when it hears of room, or looks at a starting worker.
+    /// The supervisor's loop hears of room, or looks at a starting worker.
     fn supervise(&mut self) {
         let mut channel = self.channel.borrow_mut();
-        let has_room = channel.messages.len() < ROOM;
-        let due = std::mem::take(&mut channel.turn_awaited)
-            || has_room && std::mem::take(&mut channel.room_awaited);
+        let due = match channel.awaited {
+            Awaited::Nothing => false,
+            Awaited::Room => channel.messages.len() < ROOM,
+            Awaited::Turn => true,
+        };
+        if due {
+            channel.awaited = Awaited::Nothing;
+        }
         drop(channel);
         if due {
             self.live.writable(WORKER, &self.holdings);

@@ -19,7 +19,7 @@ pub(crate) struct Overload {
     dropped: u64,
 }
 
-/// What a worker's ledger says of its load since its start.
+/// A worker's load since its start, by its ledger.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) busy_ns: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Load {
     pub(crate) kernel_drops: u64,
 }
 
-/// What there is to tell.
+/// The news of a worker's load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// Frames dropped in the window by which it was noticed.

@@ -45,7 +45,7 @@ pub(crate) struct Launcher {
     user: User,
     events: mpsc::Sender<Event>,
     launched: u64,
-    /// What all workers saw lately, for as long as the daemon runs.
+    /// The datagrams that all workers saw lately, for as long as the daemon runs.
     sightings: Option<OwnedFd>,
 }
 

@@ -10,13 +10,13 @@ use mcr_sys::activity::Activity;
 
 use crate::limits;
 
-/// What is known of it since the worker's last sign of life.
+/// The knowledge of it since the worker's last sign of life.
 #[derive(Debug, Default)]
 pub(crate) struct Starvation {
     waited: Duration,
     /// Whether it waited for most of the time between the last two looks.
     is_starving: bool,
-    /// What it had run at the last look.
+    /// Its run time at the last look.
     ran_before: Duration,
     /// Until the next wait is told.
     quiet: Duration,

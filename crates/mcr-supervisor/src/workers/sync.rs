@@ -19,7 +19,7 @@ pub(crate) struct Sync {
     backlog: VecDeque<Change>,
 }
 
-/// What has been sent; `None` where nothing of the kind has.
+/// The last thing sent; `None` where nothing of the kind has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Nothing,
@@ -34,7 +34,7 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) message: Vec<u8>,
-    /// What the message tells of, for its descriptor.
+    /// The subject of the message, for its descriptor.
     pub(crate) change: Option<Change>,
     /// `None`: it was the first of the backlog.
     leads_to: Option<Stage>,
@@ -70,7 +70,7 @@ impl Sync {
         }
     }
 
-    /// What to send next; `None` when all has been sent. Call [`Self::sent`] when it was.
+    /// The next message; `None` when all has been sent. Call [`Self::sent`] when it was.
     pub(crate) fn next(&mut self, holdings: &Holdings, worker: WorkerId) -> Option<Step> {
         while let Some(&change) = self.backlog.front() {
             let concerns = holdings.owner(change).is_none_or(|owner| owner == worker);

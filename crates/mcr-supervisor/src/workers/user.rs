@@ -1,4 +1,4 @@
-//! Which user workers run as.
+//! The user of the workers.
 
 use mcr_sys::sandbox::User;
 use nix::unistd;
@@ -9,7 +9,7 @@ use crate::settings::StartError;
 const OWN: &str = "mcr-worker";
 /// Everybody's who has no other.
 const NOBODY: &str = "nobody";
-/// What the kernel itself calls so (`DEFAULT_OVERFLOWUID`, `linux/highuid.h`).
+/// The kernel's own overflow user (`DEFAULT_OVERFLOWUID`, `linux/highuid.h`).
 const OVERFLOW: User = User { uid: 65_534, gid: 65_534 };
 
 /// The user of that name; without one [`OWN`], or else [`NOBODY`].

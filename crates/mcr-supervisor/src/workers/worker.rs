@@ -34,7 +34,7 @@ pub(crate) struct Worker {
     past_trouble: Trouble,
 }
 
-/// What went wrong between the supervisor and a worker, and was healed.
+/// Trouble between the supervisor and a worker that was healed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trouble {
     /// Commands that did not fit the socket.
@@ -43,7 +43,7 @@ pub(crate) struct Trouble {
     pub(crate) repairs: u64,
 }
 
-/// What a look at a worker's ledger has found.
+/// The finding of a look at a worker's ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// All is well, or on its way there.
@@ -60,15 +60,15 @@ pub(crate) enum Found {
 pub(crate) trait Link {
     /// Whether it has begun to work, and writes the ledger that we read.
     fn is_up(&self) -> bool;
-    /// What it says that it holds.
+    /// The position in its ledger.
     fn position(&self) -> Position;
-    /// Which log levels it says to have.
+    /// The revision of the log levels in its ledger.
     fn log_levels(&self) -> u64;
     /// How long ago its loop turned; `None` where it has not, or says no such thing.
     fn heartbeat_age(&self) -> Option<Duration>;
     /// How long ago it was started.
     fn age(&self) -> Duration;
-    /// What it does; `None` where that cannot be seen.
+    /// Its activity; `None` where that cannot be seen.
     fn activity(&self) -> Option<Activity>;
     /// Sends a message, whole or not at all, and never waits.
     fn send(&self, message: &[u8], descriptor: Option<BorrowedFd>) -> io::Result<()>;
@@ -117,7 +117,7 @@ impl Worker {
         }
     }
 
-    /// What has gone wrong since the daemon's start.
+    /// The trouble since the daemon's start.
     pub(crate) fn trouble(&self) -> Trouble {
         let mut all = self.past_trouble;
         if let Some(live) = &self.live {

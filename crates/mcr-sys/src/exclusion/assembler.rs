@@ -102,7 +102,7 @@ pub(super) struct Label(usize);
 #[derive(Debug, Default)]
 pub(super) struct Assembler {
     instructions: Vec<Instruction>,
-    /// Where each label stands, once it is placed.
+    /// The place of each label, once it is placed.
     places: Vec<Option<usize>>,
     /// The jumps, by their instruction's place.
     jumps: Vec<(usize, Label)>,

@@ -27,9 +27,9 @@ const IPV6_HEADER_BYTES: i32 = 40;
 const UDP_HEADER_BYTES: i32 = 8;
 const UDP: i32 = libc::IPPROTO_UDP;
 
-/// Where the key that is looked up stands on the stack.
+/// The place on the stack of the key that is looked up.
 const KEY: i16 = -(KEY_BYTES as i16);
-/// Where the header that is being read stands, below the key.
+/// The place of the header that is being read, below the key.
 const HEADER: i16 = KEY - IPV6_HEADER_BYTES as i16;
 
 /// The program for an interface whose frames start with `link`, looking into the table `map`.

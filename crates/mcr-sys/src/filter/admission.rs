@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-/// What a packet socket shows before the IP header.
+/// The header that a packet socket shows before the IP header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LinkHeader {
     /// 14 bytes of Ethernet. (The kernel takes an outer VLAN tag off before a packet socket.)
@@ -37,7 +37,7 @@ pub struct Interval {
 /// Intervals are sorted and disjoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
-    /// Where the IP header starts.
+    /// The place of the IP header.
     pub link: LinkHeader,
     /// IPv4 intervals; the key is the destination address in host order.
     pub v4: Vec<Interval>,

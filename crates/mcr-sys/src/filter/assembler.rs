@@ -12,7 +12,7 @@ use libc::{
 };
 use std::collections::HashMap;
 
-/// Where an instruction stands, counted from the end of the program.
+/// The place of an instruction, counted from the end of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Label(usize);
 

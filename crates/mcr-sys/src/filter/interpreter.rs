@@ -17,7 +17,7 @@ pub(super) struct Input<'a> {
 }
 
 impl Input<'_> {
-    /// Where an offset is in the frame.
+    /// The place of an offset in the frame.
     fn place(&self, offset: u32) -> usize {
         match offset.checked_sub(libc::SKF_NET_OFF as u32) {
             Some(offset) => self.network + offset as usize,

@@ -17,7 +17,7 @@ const NEEDS_CHECKSUM: u8 = 1;
 /// `VIRTIO_NET_HDR_F_DATA_VALID`: the checksum was verified.
 const DATA_VALID: u8 = 2;
 
-/// What the header says.
+/// The content of the header.
 pub(super) fn known(header: &[u8; VNET_HEADER_BYTES]) -> Checksum {
     match header[FLAGS] {
         flags if flags & NEEDS_CHECKSUM != 0 => {

@@ -26,7 +26,7 @@ struct Held {
 /// A frame as read from the socket.
 #[derive(Clone, Debug)]
 pub(super) struct LongFrame {
-    /// Where it stands in this memory; the `virtio_net_hdr` stands right before.
+    /// Its place in this memory; the `virtio_net_hdr` stands right before.
     pub(super) place: Range<usize>,
     /// Its length as received.
     pub(super) original_len: u32,
@@ -51,7 +51,7 @@ impl Beginning<'_> {
     }
 }
 
-/// What there is for a slot.
+/// The copy for a slot.
 #[derive(Debug)]
 pub(super) enum Look {
     /// The frame.

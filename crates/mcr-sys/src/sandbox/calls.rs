@@ -12,7 +12,7 @@ use crate::uring::REGISTER_FILES_UPDATE;
 /// `PACKET_STATISTICS` (`linux/if_packet.h`).
 const PACKET_STATISTICS: u64 = 6;
 
-/// What an allocator says of its own memory (madvise(2)).
+/// Advice of an allocator about its own memory (madvise(2)).
 const ADVICE: [libc::c_int; 6] = [
     libc::MADV_DONTNEED,
     libc::MADV_FREE,
@@ -22,7 +22,7 @@ const ADVICE: [libc::c_int; 6] = [
     libc::MADV_DONTDUMP,
 ];
 
-/// What the worker's calls depend on.
+/// The settings that the worker's calls depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Calls {
     /// How it sends.
@@ -33,7 +33,7 @@ pub struct Calls {
     pub commands: RawFd,
     /// The log pipe.
     pub log: RawFd,
-    /// What orders faults.
+    /// The descriptor that orders faults.
     #[cfg(feature = "faults")]
     pub faults: RawFd,
 }

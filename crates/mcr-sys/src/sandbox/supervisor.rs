@@ -15,7 +15,7 @@ use landlock::{
 use super::{LANDLOCK, User, filter};
 use crate::error::{Doing, SetupError};
 
-/// What the supervisor is left.
+/// The rights that the supervisor keeps.
 #[derive(Clone, Debug)]
 pub struct SupervisorConfinement {
     /// Directories whose files it reads: of its configuration.

@@ -10,7 +10,7 @@ use crate::log::{About, Log};
 use crate::mechanism::Mechanism;
 
 thread_local! {
-    /// What was tried last, so that each order is carried out once.
+    /// The last act tried, so that each order is carried out once.
     static TRIED: Cell<Option<Act>> = const { Cell::new(None) };
 }
 

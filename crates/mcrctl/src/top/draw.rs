@@ -69,7 +69,7 @@ fn draw_tabs(model: &Model, frame: &mut Frame, area: Rect) {
     }
 }
 
-/// Which rules are shown in which order.
+/// The rules shown, in their order.
 fn choice(model: &Model) -> String {
     let filter = match (model.is_typing, model.filter.as_str()) {
         (true, text) => format!("/{text}_"),

@@ -1,4 +1,4 @@
-//! Which rules are shown, and in which order.
+//! The rules shown, and their order.
 
 use std::cmp::Ordering;
 
@@ -39,7 +39,7 @@ impl Flow {
     }
 }
 
-/// What rules are sorted by.
+/// The column that rules are sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Column {
     /// The id.
@@ -76,7 +76,7 @@ impl Column {
         Self::Last,
     ];
 
-    /// What the rules are sorted by, in words.
+    /// The column that rules are sorted by, in words.
     pub(super) fn about(self) -> &'static str {
         match self {
             Self::InBits => "bit/s in",
@@ -100,7 +100,7 @@ impl Column {
 /// The order of the rules: text from its beginning, rates from the highest, ages from the newest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Order {
-    /// What they are sorted by.
+    /// The column that they are sorted by.
     pub(super) column: Column,
     /// Whether the other way round.
     pub(super) is_reversed: bool,

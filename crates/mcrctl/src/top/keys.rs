@@ -1,8 +1,8 @@
-//! What the keys do.
+//! The effect of the keys.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// What the operator wants.
+/// A wish of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// To leave.
@@ -31,7 +31,7 @@ pub(super) enum Action {
     Pause,
 }
 
-/// Which way to another line.
+/// The direction to another line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// So many lines down.
@@ -44,7 +44,7 @@ pub(super) enum Step {
     Last,
 }
 
-/// What there is to see.
+/// A view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum View {
     /// The rules.
@@ -52,7 +52,7 @@ pub(super) enum View {
     Rules,
     /// The workers, one for each core.
     Cores,
-    /// What was not forwarded and not sent, by reason.
+    /// Datagrams not forwarded and not sent, by reason.
     Drops,
     /// The receive rings of the interfaces.
     Interfaces,
@@ -62,7 +62,7 @@ impl View {
     /// All, in the order of their keys.
     pub(super) const ALL: [Self; 4] = [Self::Rules, Self::Cores, Self::Drops, Self::Interfaces];
 
-    /// What its tab says.
+    /// The title of its tab.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Rules => "Rules",
@@ -79,7 +79,7 @@ impl View {
     }
 }
 
-/// What a key does, while a filter is typed or not; `None`: nothing.
+/// The effect of a key, while a filter is typed or not; `None`: nothing.
 pub(super) fn action(key: KeyEvent, is_typing: bool) -> Option<Action> {
     let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
     Some(match key.code {

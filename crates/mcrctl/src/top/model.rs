@@ -14,7 +14,7 @@ use crate::limits;
 /// The state of the screen.
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    /// How often the daemon is asked.
+    /// Seconds between two updates.
     pub(super) interval: Duration,
     /// How it goes with the daemon.
     pub(super) link: Link,
@@ -26,13 +26,13 @@ pub(super) struct Model {
     pub(super) shown: Vec<usize>,
     /// The past.
     pub(super) history: History,
-    /// What is being looked at.
+    /// The current view.
     pub(super) view: View,
     /// The rule that all is shown of.
     pub(super) opened: Option<u64>,
     /// The order of the rules.
     pub(super) order: Order,
-    /// What rules must hold to be shown.
+    /// The filter that rules must match to be shown.
     pub(super) filter: String,
     /// Whether that is being typed.
     pub(super) is_typing: bool,
@@ -248,7 +248,7 @@ impl Model {
         self.arrange();
     }
 
-    /// Which rules are shown, in which order, and where the cursor then is.
+    /// The rules shown, their order, and the cursor's place among them.
     fn arrange(&mut self) {
         let text = self.filter.to_lowercase();
         let Some(picture) = &self.picture else { return };

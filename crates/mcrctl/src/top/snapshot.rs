@@ -1,4 +1,4 @@
-//! What the daemon says at one moment, and who asks it.
+//! Snapshots of the daemon, and the thread that asks for them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) struct Snapshot {
     pub(super) stats: Stats,
     /// The workers.
     pub(super) workers: Vec<WorkerStatus>,
-    /// What keeps rules from relaying, by their ids; only rules with problems.
+    /// The problems that keep rules from relaying, by their ids; only rules with problems.
     pub(super) problems: BTreeMap<u64, Vec<String>>,
 }
 

@@ -86,7 +86,7 @@ fn cut(mut comment: String) -> String {
     comment
 }
 
-/// What the hexadecimal digits stand for, up to what are none.
+/// The bytes of the hexadecimal digits, up to the first character that is none.
 fn bytes(digits: &str) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
     let (pairs, _) = digits.as_bytes().as_chunks::<2>();

@@ -83,7 +83,7 @@ impl Life {
         text
     }
 
-    /// What became of it, in a line.
+    /// Its fate, in a line.
     pub(crate) fn verdict(&self, outputs: &[String]) -> String {
         let is_outcome = |step: &TraceStep| !matches!(step, TraceStep::Handed { .. });
         let mut parts = Vec::new();

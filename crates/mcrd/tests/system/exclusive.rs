@@ -274,7 +274,7 @@ fn it_is_part_of_the_rule(variant: Variant) -> Result<()> {
         let again = add(exclusive(variant))?;
         ensure!(again.rule == first.rule && !again.created, "{again:?}");
         let other = add(shared(variant)).err().context("not exclusive, it is another rule")?;
-        ensure!(other.to_string().contains("takes 239.1.1.1:5000@in0 already"), "{other}");
+        ensure!(other.to_string().contains("already takes 239.1.1.1:5000@in0"), "{other}");
         let shown = String::from_utf8(relay.daemon.mcrctl(&["list"])?.stdout)?;
         ensure!(shown.lines().any(|line| line.trim() == "exclusive"), "{shown}");
         relay.remove(first.rule)?;

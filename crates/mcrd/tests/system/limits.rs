@@ -45,7 +45,7 @@ fn kinds_of_egress_sockets() -> Result<()> {
         first.get_or_insert(added.rule);
     }
     let beyond = add(rule(rules, limits::EGRESSES..=limits::EGRESSES))?;
-    let said = "no more than 4096 kinds of egress sockets can be held at a time: remove rules";
+    let said = "limit reached: 4096 kinds of egress sockets; remove rules";
     ensure!(beyond.problems.len() == 1 && beyond.problems[0].contains(said), "{beyond:?}");
     // A kind that is there is not a new one.
     let shared = add(rule(rules + 1, 0..1))?;

@@ -170,7 +170,7 @@ fn a_bad_file_changes_nothing() -> Result<()> {
     let taken = LOCAL.replace("239.1.1.1", "239.1.1.2").replace("7000", "7002");
     let bad = [
         ("[[rule]]\nsauce = 1\n".to_owned(), format!("{path}:2: ")),
-        (format!("\n{taken}"), format!("{path}:2: rule 2 takes 239.1.1.2:5000@lo already")),
+        (format!("\n{taken}"), format!("{path}:2: rule 2 already takes 239.1.1.2:5000@lo")),
         (format!("{LOCAL}{}", LOCAL.replace("7000", "7003")), format!("{path}:4: rule 1 takes")),
     ];
     for (text, why) in bad {

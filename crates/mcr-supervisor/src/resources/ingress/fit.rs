@@ -9,7 +9,7 @@ use mcr_sys::packet::PacketSocket;
 
 use crate::resources::pause::Pause;
 
-/// What the sockets' filters let in, and what the kernel had no room for.
+/// The content of the sockets' filters, and what the kernel had no room for.
 #[derive(Debug)]
 pub(super) struct Fit {
     /// Every socket lets this in.

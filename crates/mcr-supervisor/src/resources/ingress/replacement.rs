@@ -23,7 +23,7 @@ pub(crate) struct NewSpare {
     outcome: Result<PacketSocket, Refusal>,
 }
 
-/// What the kernel had still counted for a socket that has left its group.
+/// The kernel's last counts for a socket that has left its group.
 #[derive(Debug)]
 pub(crate) struct Retired {
     pub(crate) worker: WorkerId,

@@ -14,7 +14,7 @@ use crate::sandbox::LANDLOCK;
 
 /// The running program, also when its file has been replaced.
 const OWN_PROGRAM: &str = "/proc/self/exe";
-/// What the loader looks at beside the libraries.
+/// Files that the loader looks at beside the libraries.
 const LOADERS: [&str; 2] = ["/etc/ld.so.cache", "/etc/ld.so.preload"];
 
 /// What is denied where no rule allows it: all that there is but for devices' own requests, which
@@ -57,7 +57,7 @@ pub(super) fn allow(
     Ok(ruleset)
 }
 
-/// Where this process was loaded from, as a worker of the same program will be.
+/// The place that this process was loaded from, as a worker of the same program will be.
 struct Loaded {
     /// Directories, because an update puts other files into them while the daemon runs.
     directories: BTreeSet<PathBuf>,

@@ -1,4 +1,4 @@
-//! What was not forwarded and what was not sent, by reason.
+//! Datagrams that were not forwarded or not sent, by reason.
 
 use std::collections::BTreeMap;
 

@@ -15,7 +15,7 @@ impl Look {
         Style::new()
     }
 
-    /// What the eye need not stop at.
+    /// Details that the eye need not stop at.
     pub(super) fn quiet() -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
@@ -25,7 +25,7 @@ impl Look {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
-    /// What is chosen.
+    /// The choice.
     pub(super) fn chosen() -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
@@ -35,12 +35,12 @@ impl Look {
         self.coloured(Color::Cyan, Modifier::empty())
     }
 
-    /// What may be in order.
+    /// A value that may be in order.
     pub(super) fn warning(self) -> Style {
         self.coloured(Color::Yellow, Modifier::BOLD)
     }
 
-    /// What is not.
+    /// A value that is not.
     pub(super) fn alarm(self) -> Style {
         self.coloured(Color::Red, Modifier::BOLD)
     }

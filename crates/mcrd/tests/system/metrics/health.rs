@@ -141,7 +141,7 @@ fn without_a_carrier() -> Result<()> {
             let said = lack.contains("video") && lack.contains(&format!("{near} has no carrier"));
             ensure!(said, "{lack}");
             exporter.scrape()?.expect("mcr_rule_active", &[], u64::from(near == "out0"))?;
-            relay.daemon.wait_for_log(&format!("{near} has no carrier any more"), SOON)?;
+            relay.daemon.wait_for_log(&format!("{near} lost its carrier"), SOON)?;
             link::set_up(namespace, far)?;
             wait_for(&exporter, "/readyz", 200)?;
             link::wait_until_up(&relay.net.relay, near)?;
