@@ -165,3 +165,49 @@ fn the_alerts_ask_for_what_there_is() {
         }
     }
 }
+
+/// Words of a document's mean sentence.
+const MEAN_WORDS: usize = 17;
+
+/// The words of each sentence of a document's prose: no code, no tables, no heads. A point of a
+/// list begins a sentence.
+fn sentences(text: &str) -> Vec<usize> {
+    let (mut prose, mut in_code) = (String::new(), false);
+    for line in text.lines() {
+        let line = line.trim();
+        if line.starts_with("```") {
+            in_code = !in_code;
+        } else if in_code || line.is_empty() || line.starts_with(['|', '#', '!', '<']) {
+            prose.push_str(". ");
+        } else {
+            let point = line.strip_prefix("- ").map(|point| format!(". {point}"));
+            prose.push_str(point.as_deref().unwrap_or(line));
+            prose.push(' ');
+        }
+    }
+    let outside = prose.split('`').enumerate();
+    let prose: String = outside.map(|(n, text)| if n % 2 == 0 { text } else { "x" }).collect();
+    let ends = [". ", "! ", "? ", ".** "];
+    let prose = ends.iter().fold(prose, |prose, end| prose.replace(end, "\n"));
+    prose.lines().map(|sentence| sentence.split_whitespace().count()).filter(|n| *n > 2).collect()
+}
+
+#[test]
+fn sentences_are_short() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let names = ["README", "ARCHITECTURE", "SECURITY", "CONTRIBUTING", "CHANGELOG"];
+    let names = names.map(|name| format!("{name}.md")).into_iter();
+    let pages = ["observing", "performance", "reference"].map(|name| format!("docs/{name}.md"));
+    for name in names.chain(pages) {
+        let sentences = sentences(&read(&root.join(&name)));
+        let (words, count) = (sentences.iter().sum::<usize>(), sentences.len());
+        println!("{name}: {count} sentences, {words} words");
+        assert!(count > 0 && words <= MEAN_WORDS * count, "{name}: {words} words in {count}");
+    }
+}
+
+#[test]
+fn a_point_of_a_list_and_code_are_no_part_of_a_sentence() {
+    let text = "# Head\n\nOne two three four. Five `six` seven\n- eight nine ten\n```\ncode\n```\n";
+    assert_eq!(sentences(text), [4, 3, 3]);
+}
