@@ -100,10 +100,29 @@ pub fn add_neighbour(
     address: IpAddr,
     mac: MacAddress,
 ) -> Result<()> {
+    write_neighbour(namespace, ifname, (address, mac), NeighbourState::Permanent)
+}
+
+/// Has the kernel ask whether the neighbour is still there.
+pub fn doubt_neighbour(
+    namespace: &Namespace,
+    ifname: &str,
+    address: IpAddr,
+    mac: MacAddress,
+) -> Result<()> {
+    write_neighbour(namespace, ifname, (address, mac), NeighbourState::Probe)
+}
+
+fn write_neighbour(
+    namespace: &Namespace,
+    ifname: &str,
+    (address, mac): (IpAddr, MacAddress),
+    state: NeighbourState,
+) -> Result<()> {
     let index = ifindex(namespace, ifname)?;
     converse(namespace, |netlink| async move {
         let entry = netlink.neighbours().add(index, address);
-        entry.link_layer_address(&mac).state(NeighbourState::Permanent).replace().execute().await
+        entry.link_layer_address(&mac).state(state).replace().execute().await
     })
     .with_context(|| format!("{}: neighbour {address} on {ifname}", namespace.label()))
 }

@@ -11,7 +11,7 @@ mod book;
 mod chart;
 mod churn;
 mod cores;
-mod idle;
+pub(crate) mod idle;
 mod isolation;
 mod machine;
 mod measure;

@@ -42,6 +42,7 @@ pub mod storm;
 pub mod tap;
 pub mod terminal;
 pub mod topology;
+pub mod undescribed;
 pub mod unsafe_code;
 pub mod unsafe_inventory;
 pub mod user_namespace;

@@ -136,7 +136,7 @@ impl Soak {
         let bed = Bed::build()?;
         let relay = Relay::start(&bed.net.relay, &rules, &cores)?;
         let witnesses = Witnesses::start(&bed.net.sinks, &flows)?;
-        let kinds = kinds(options, &relay)?;
+        let kinds = kinds(options, &bed, &relay)?;
         let traffic = Traffic::start(&bed.net.source, &rules, &cores)?;
         let start_ns = monotonic_ns();
         Ok(Self {
@@ -206,7 +206,7 @@ impl Soak {
 }
 
 /// The kinds asked for, or all that this daemon is made for.
-fn kinds(options: &Options, relay: &Relay) -> Result<Vec<Kind>> {
+fn kinds(options: &Options, bed: &Bed, relay: &Relay) -> Result<Vec<Kind>> {
     // To a daemon that does nothing about it, SIGHUP is the end.
     let reloads = relay::catches(relay.daemon.pid(), Signal::SIGHUP)?;
     let mut kinds = match options.only.as_slice() {
@@ -218,6 +218,10 @@ fn kinds(options: &Options, relay: &Relay) -> Result<Vec<Kind>> {
     kinds.retain(|kind| reloads || *kind != Kind::Reload);
     if !reloads {
         println!("This mcrd does not reload its configuration: no faults of that kind.");
+    }
+    if kinds.contains(&Kind::RingStopped) && !faults::can_stop_rings(bed) {
+        println!("This machine forbids taps: no faults of the kind ring-stopped.");
+        kinds.retain(|kind| *kind != Kind::RingStopped);
     }
     if kinds.is_empty() {
         bail!("no kind of fault is left");

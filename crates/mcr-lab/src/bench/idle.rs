@@ -43,7 +43,7 @@ pub(super) fn measure(awake: &AwakeCores) -> Result<Idle> {
 }
 
 /// Nanoseconds that all threads of these processes ran.
-fn cpu_ns(pids: &[u32]) -> Result<u64> {
+pub(crate) fn cpu_ns(pids: &[u32]) -> Result<u64> {
     let mut sum = 0;
     for pid in pids {
         let tasks = format!("/proc/{pid}/task");

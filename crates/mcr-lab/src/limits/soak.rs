@@ -76,6 +76,30 @@ pub const STORM: usize = 200;
 /// Rules that come and go in one fault.
 pub const RULES: usize = 24;
 
+/// How long the only rule of an interface comes and goes.
+pub const CHURN: Duration = Duration::from_secs(3);
+
+/// Times that an interface goes down and up in a row.
+pub const FLAPS: u32 = 3;
+
+/// How long a process is watched, and the share of a core that it may use meanwhile: debug builds
+/// use a tenth for the soak's traffic, and a loop that does not wait uses all.
+pub const SPIN_WATCH: Duration = Duration::from_millis(300);
+/// The share.
+pub const SPIN_SHARE: f64 = 0.5;
+
+/// How soon a host that does not answer is told of: the kernel asks for three seconds, the daemon
+/// looks once a second, and a busy machine needs a second.
+pub const SILENCE_TOLD: Duration = Duration::from_secs(3 + 1 + 1);
+/// How soon datagrams reach it again: the kernel asks once a second.
+pub const SILENCE_OVER: Duration = Duration::from_secs(1 + 1);
+
+/// How soon a ring that takes nothing is made anew; the median of the trial is 250 ms.
+pub const RING: Duration = Duration::from_secs(1);
+
+/// Datagrams to a port that the relay and a program share: a second's worth.
+pub const SHARED_DATAGRAMS: u64 = 200;
+
 /// Requests that a client sends without reading an answer.
 pub const PIPELINED: usize = 2_000;
 
@@ -100,8 +124,9 @@ pub const QUIET: Duration = Duration::from_millis(100);
 pub const USAGE: Duration = Duration::from_secs(5);
 
 /// Descriptors that the supervisor may have more than after its warm-up: membership sockets hold 20
-/// places each, and which groups share one depends on their order of coming.
-pub const DESCRIPTORS: usize = 4;
+/// places each, and which groups share one depends on their order of coming. A watch stays on each
+/// of four interfaces that are only sometimes read.
+pub const DESCRIPTORS: usize = 4 + 4;
 
 /// Bytes by which the supervisor may have grown: what its allocator keeps of the largest answers
 /// and of the widest rule.

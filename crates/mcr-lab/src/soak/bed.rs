@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 
 use super::flows::{LINKS, Link};
-use crate::address::{add_address, add_neighbour, delete_address};
+use crate::address::{add_address, add_neighbour, delete_address, doubt_neighbour};
 use crate::namespace::Namespace;
 use crate::topology::{self, RelayTopology};
 use crate::{limits, link};
@@ -17,6 +17,9 @@ type Addresses = [(IpAddr, u8); 2];
 
 /// A pair of interfaces in the relay that no rule is on.
 pub(super) const BYSTANDERS: [&str; 2] = ["idle0", "idle1"];
+
+/// A pair of interfaces in the relay on which rules come and go, and nothing is sent.
+pub(super) const SILENT: [&str; 2] = ["quiet0", "quiet1"];
 
 /// The namespaces and what stands in them.
 #[derive(Debug)]
@@ -38,8 +41,12 @@ impl Bed {
         let net = RelayTopology::builder().ingress_links(LINKS).egress_links(LINKS).build()?;
         // Else the kernel deletes an interface's other addresses with the first of their network.
         net.relay.sysctl("net/ipv4/conf/all/promote_secondaries", "1")?;
-        let [near, far] = BYSTANDERS;
-        link::veth_pair((&net.relay, near), (&net.relay, far))?;
+        for [near, far] in [BYSTANDERS, SILENT] {
+            link::veth_pair((&net.relay, near), (&net.relay, far))?;
+        }
+        for ifname in SILENT {
+            link::set_up(&net.relay, ifname)?;
+        }
         let bed = Self { net };
         for link in Link::all() {
             bed.restore(link)?;
@@ -85,6 +92,23 @@ impl Bed {
         let [near_end, far_end] = self.ends(link);
         let End { namespace, ifname, .. } = if far { far_end } else { near_end };
         link::set_down(namespace, &ifname)
+    }
+
+    /// A host at a link's far end does not answer for its address any more, and the relay's kernel
+    /// finds that out.
+    pub(super) fn silence(&self, link: Link, host: IpAddr) -> Result<()> {
+        let [near, far] = self.ends(link);
+        let mac = link::mac_address(far.namespace, &far.ifname)?;
+        delete_address(far.namespace, &far.ifname, host)?;
+        doubt_neighbour(near.namespace, &near.ifname, host, mac)
+    }
+
+    /// It answers again. The relay's kernel has to ask it.
+    pub(super) fn answer(&self, link: Link, host: IpAddr) -> Result<()> {
+        let [_, End { namespace, ifname, addresses }] = self.ends(link);
+        let own = addresses.into_iter().find(|(address, _)| *address == host);
+        let (address, prefix_length) = own.context("the address is the far end's")?;
+        ensure_address(namespace, &ifname, address, prefix_length)
     }
 
     /// Gives the relay's interface another name, or its own back; it is down afterwards.

@@ -1,8 +1,10 @@
 //! The faults carried out, each with the windows that it announces.
 
 mod clients;
+mod frames;
 mod network;
 mod processes;
+mod programs;
 
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use super::schedule::{Fault, Kind};
 use super::window::{Concern, Window, held_back};
 use super::witness::Witnesses;
 use crate::{limits, wait};
+
+pub(super) use frames::can_stop_rings;
 
 /// All that faults happen to.
 #[derive(Debug)]
@@ -100,14 +104,19 @@ impl Scene {
             Kind::Reload => processes::reload(self, fault, outcome),
             Kind::LinkDown => network::down(self, fault, outcome, false),
             Kind::CarrierLost => network::down(self, fault, outcome, true),
+            Kind::LinkFlaps => network::flaps(self, fault, outcome),
             Kind::LinkGone => network::gone(self, fault, outcome),
             Kind::LinkRenamed => network::renamed(self, fault, outcome),
             Kind::AddressChanged => network::address_changed(self, fault, outcome),
             Kind::MtuChanged => network::mtu_changed(self, fault, outcome),
             Kind::NetlinkStorm => network::storm(self),
             Kind::RulesChanged => clients::change_rules(self),
+            Kind::RuleChurn => clients::churn(self),
             Kind::BadClients => clients::misbehave(self, fault.hold),
             Kind::FullCommandSocket => clients::fill_command_socket(self, fault, outcome),
+            Kind::RingStopped => frames::stop_ring(self, fault, outcome),
+            Kind::HostSilent => network::silent_host(self, fault, outcome),
+            Kind::SharedPort => programs::share_port(self, fault, outcome),
         }
     }
 

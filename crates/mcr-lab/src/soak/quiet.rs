@@ -58,6 +58,8 @@ impl Judge {
         let sent = self.judge_flows(scene, &mut pause, windows, summary);
         summary.findings.extend(self.compare_counts(scene, &stats, &sent, windows));
         self.compare_usage(scene, summary)?;
+        let spinning = scene.relay.spinning()?.into_iter();
+        summary.findings.extend(spinning.map(|busy| format!("without traffic {busy}")));
         check_restarts(scene, held_up.len() as u64, summary)?;
         windows.clear();
         Ok(())

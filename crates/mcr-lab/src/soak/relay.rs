@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::flows::SoakRule;
+use crate::bench::idle::cpu_ns;
 use crate::daemon::Daemon;
 use crate::namespace::Namespace;
 use crate::{limits, wait};
@@ -63,6 +65,11 @@ impl Relay {
         Ok(self.daemon.ask::<Workers>(&Command::ListWorkers {})?.workers)
     }
 
+    /// The rules as the daemon shows them.
+    pub(super) fn rules(&self) -> Result<Vec<RuleStatus>> {
+        Ok(self.daemon.ask::<Rules>(&Command::ListRules {})?.rules)
+    }
+
     /// One worker.
     pub(super) fn worker(&self, number: usize) -> Result<WorkerStatus> {
         self.workers()?.into_iter().nth(number).with_context(|| format!("no worker {number}"))
@@ -72,6 +79,25 @@ impl Relay {
     pub(super) fn pids(&self) -> Result<Vec<u32>> {
         let workers = self.workers()?.into_iter().filter_map(|worker| worker.pid);
         Ok(std::iter::once(self.daemon.pid()).chain(workers).collect())
+    }
+
+    /// The processes that use more of a core than the soak's traffic explains.
+    pub(super) fn spinning(&self) -> Result<Vec<String>> {
+        let pids = self.pids()?;
+        // One that ends meanwhile has not spun.
+        let used = || pids.iter().map(|pid| cpu_ns(&[*pid]).ok()).collect::<Vec<_>>();
+        let (begun, before) = (Instant::now(), used());
+        thread::sleep(limits::soak::SPIN_WATCH);
+        let (now, watched_ns) = (used(), begun.elapsed().as_nanos() as f64);
+        let share = |(before, now): (&Option<u64>, &Option<u64>)| {
+            (*now).zip(*before).map_or(0.0, |(now, before)| (now - before) as f64 / watched_ns)
+        };
+        let shares = before.iter().zip(&now).map(share).enumerate();
+        let spinning = shares.filter(|(_, share)| *share > limits::soak::SPIN_SHARE);
+        let tell = |(place, share): (usize, f64)| {
+            format!("process {place} of the relay uses {:.0} % of a core", 100.0 * share)
+        };
+        Ok(spinning.map(tell).collect())
     }
 
     /// Waits until every worker runs and holds what it should, and every rule relays whole.
@@ -96,7 +122,7 @@ impl Relay {
         if let Some(worker) = workers.iter().find(|worker| !is_well(worker)) {
             return Ok(format!("{worker:?}"));
         }
-        let Rules { rules } = self.daemon.ask(&Command::ListRules {})?;
+        let rules = self.rules()?;
         if rules.len() != expected {
             return Ok(format!("{} rules instead of {expected}", rules.len()));
         }

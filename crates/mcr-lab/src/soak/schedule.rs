@@ -27,8 +27,10 @@ pub(super) enum Kind {
     Reload,
     /// An interface goes down and up again.
     LinkDown,
-    /// An interface's other end goes down and up again: the carrier is lost.
+    /// An interface's other end goes down and up again: the carrier is lost, and told for outputs.
     CarrierLost,
+    /// An interface goes down and up several times in a row, faster than anybody looks.
+    LinkFlaps,
     /// An interface is deleted and made anew.
     LinkGone,
     /// An interface is renamed and gets its name back.
@@ -39,24 +41,41 @@ pub(super) enum Kind {
     MtuChanged,
     /// Other rules come and go.
     RulesChanged,
+    /// A client adds and removes the only rule of another interface without a pause.
+    RuleChurn,
     /// Clients send what is none, too much, and read nothing.
     BadClients,
     /// Interfaces of nobody's change all the time.
     NetlinkStorm,
     /// A worker does not read its commands while more come than its socket holds.
     FullCommandSocket,
+    /// A frame stops a ring: the kernel cannot describe it there (UFO).
+    RingStopped,
+    /// The host of an output does not answer ARP or neighbour discovery.
+    HostSilent,
+    /// Another program listens on the port of a unicast input.
+    SharedPort,
 }
 
 impl Kind {
-    /// How often it comes in a round. What restarts the supervisor comes once, all else twice, so
-    /// that each supervisor lives through most kinds more than once.
+    /// How often it comes in a round. What restarts the supervisor, or lasts for seconds, comes
+    /// once, all else twice, so that each supervisor lives through most kinds more than once.
     fn times_in_a_round(self) -> usize {
-        if self.restarts_the_supervisor() { 1 } else { 2 }
+        let lasts = matches!(self, Self::RuleChurn | Self::HostSilent);
+        if lasts || self.restarts_the_supervisor() { 1 } else { 2 }
     }
 
     /// Whether more is looked at than losses, which only a relay that has recovered does right.
     pub(super) fn needs_a_whole_relay(self) -> bool {
-        matches!(self, Self::AddressChanged | Self::Reload | Self::FullCommandSocket)
+        matches!(
+            self,
+            Self::AddressChanged
+                | Self::Reload
+                | Self::FullCommandSocket
+                | Self::RingStopped
+                | Self::HostSilent
+                | Self::SharedPort
+        )
     }
 
     /// Whether another supervisor serves afterwards.
@@ -97,13 +116,13 @@ impl fmt::Display for Fault {
         let Self { number, kind, hold, link, worker, hasty, .. } = self;
         write!(f, "#{number} {kind}")?;
         match kind {
-            Kind::KillWorker | Kind::StopWorker | Kind::FullCommandSocket => {
+            Kind::KillWorker | Kind::StopWorker | Kind::FullCommandSocket | Kind::RingStopped => {
                 write!(f, " {worker}")?;
             }
             Kind::LinkDown | Kind::CarrierLost | Kind::LinkGone | Kind::LinkRenamed => {
                 write!(f, " {link} for {} ms", hold.as_millis())?;
             }
-            Kind::AddressChanged | Kind::MtuChanged => write!(f, " {link}")?,
+            Kind::LinkFlaps | Kind::AddressChanged | Kind::MtuChanged => write!(f, " {link}")?,
             _ => {}
         }
         f.write_str(if *hasty { ", and at once" } else { "" })

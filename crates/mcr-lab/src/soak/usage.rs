@@ -36,7 +36,7 @@ impl Usage {
     pub(super) fn read(relay: &Relay, namespace: &Namespace) -> Result<Self> {
         Ok(Self {
             processes: relay.pids()?.into_iter().map(Process::read).collect::<Result<_>>()?,
-            packet_sockets: namespace.read_proc_net("packet")?.lines().skip(1).count(),
+            packet_sockets: rings(&namespace.read_proc_net("packet")?),
             memberships: igmp::memberships(namespace)?.len(),
         })
     }
@@ -82,6 +82,16 @@ impl fmt::Display for Usage {
     }
 }
 
+/// The sockets of `/proc/net/packet` beside the daemon's watches, which stay on an interface for as
+/// long as that is there.
+fn rings(sockets: &str) -> usize {
+    let protocol = |line: &str| line.split_whitespace().nth(3).map(str::to_owned);
+    sockets.lines().skip(1).filter(|line| protocol(line).as_deref() != Some(WATCH)).count()
+}
+
+/// The protocol of a watch: the first of IEEE 802 for local experiments.
+const WATCH: &str = "88b5";
+
 impl Process {
     fn read(pid: u32) -> Result<Self> {
         let path = format!("/proc/{pid}/fd");
@@ -97,6 +107,14 @@ mod tests {
     fn usage() -> Usage {
         let process = Process { descriptors: 40, resident_bytes: 9 * 1024 * 1024 };
         Usage { processes: vec![process; 3], packet_sockets: 6, memberships: 20 }
+    }
+
+    #[test]
+    fn watches_on_interfaces_are_no_rings() {
+        let sockets = "sk RefCnt Type Proto  Iface R Rmem   User   Inode\n\
+                       00000000 3 3 0003 2 1 0 0 4711\n\
+                       00000000 3 3 88b5 2 1 0 0 4712\n";
+        assert_eq!(rings(sockets), 1);
     }
 
     #[test]

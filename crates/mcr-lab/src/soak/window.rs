@@ -1,5 +1,6 @@
 //! Outage windows: which flows may lose what was sent from when to when, because of which fault.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::flows::{Flow, Link};
@@ -17,6 +18,8 @@ pub(super) enum Concern {
     Worker(usize),
     /// Those of one link.
     Link(Link),
+    /// Those to one host.
+    Host(IpAddr),
 }
 
 impl Concern {
@@ -27,6 +30,7 @@ impl Concern {
             Self::Everybody => true,
             Self::Worker(worker) => flow.worker == worker,
             Self::Link(link) => flow.uses(link),
+            Self::Host(host) => flow.destination.ip() == host,
         }
     }
 }
@@ -115,6 +119,9 @@ pub(super) mod tests {
         let flows = flows(&rules(), 2);
         let covered = |concern: Concern| flows.iter().filter(|f| concern.covers(f)).count();
         assert_eq!((covered(Concern::Nobody), covered(Concern::Everybody)), (0, flows.len()));
+        let host = flows.iter().find(|flow| !flow.destination.ip().is_multicast()).unwrap();
+        let to_host = covered(Concern::Host(host.destination.ip()));
+        assert!((1..flows.len()).contains(&to_host), "{to_host}");
         let workers = [0, 1].map(|worker| covered(Concern::Worker(worker)));
         assert_eq!(workers.iter().sum::<usize>(), flows.len());
     }

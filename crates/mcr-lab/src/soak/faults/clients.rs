@@ -3,16 +3,17 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use mcr_api::control::{Added, Command, Removed, Request, RuleReference, Version};
+use anyhow::{Context, Result, ensure};
+use mcr_api::control::{Added, Command, Removed, Request, RuleReference, RuleState, Version};
 use mcr_api::rule::{OutputSpec, RuleSpec};
 use mcr_sys::process::monotonic_ns;
 use nix::sys::signal::Signal;
 
 use super::{Outcome, Scene, Span};
 use crate::limits;
+use crate::soak::bed::SILENT;
 use crate::soak::flows::LINKS;
 use crate::soak::relay::{Relay, signal};
 use crate::soak::schedule::Fault;
@@ -30,6 +31,22 @@ pub(super) fn change_rules(scene: &mut Scene) -> Result<()> {
     }
     for id in ids {
         let rule = RuleReference::Id(id);
+        daemon.ask::<Removed>(&Command::RemoveRule { rule })?;
+    }
+    Ok(())
+}
+
+/// The only rule of another interface comes and goes, and the rings of that interface with it, as
+/// fast as a client is answered.
+pub(super) fn churn(scene: &mut Scene) -> Result<()> {
+    let daemon = &scene.relay.daemon;
+    let [silent, _] = SILENT;
+    let only = rule(format!("239.9.3.1:9000@{silent}"), vec!["239.9.4.1:9000@out0".into()]);
+    let begun = Instant::now();
+    while begun.elapsed() < limits::soak::CHURN {
+        let added: Added = daemon.ask(&Command::AddRule { rule: only.clone() })?;
+        ensure!(added.state == RuleState::Active, "{:?}", added.problems);
+        let rule = RuleReference::Id(added.rule);
         daemon.ask::<Removed>(&Command::RemoveRule { rule })?;
     }
     Ok(())
@@ -102,7 +119,7 @@ fn wide_rule() -> RuleSpec {
     RuleSpec { name: Some(WIDE.into()), ..rule("239.9.0.1:9001@in0".into(), outputs) }
 }
 
-fn rule(input: String, outputs: Vec<String>) -> RuleSpec {
+pub(super) fn rule(input: String, outputs: Vec<String>) -> RuleSpec {
     let outputs = outputs.into_iter().map(OutputSpec::Text).collect();
     RuleSpec { name: None, input, source: None, outputs, exclusive: false }
 }

@@ -1,9 +1,11 @@
 //! Faults of the network, in the relay's namespace.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use mcr_api::control::RuleStatus;
 use mcr_sys::process::monotonic_ns;
 
 use super::{Outcome, Scene, Span};
@@ -22,8 +24,27 @@ pub(super) fn down(
 ) -> Result<()> {
     let begin_ns = monotonic_ns();
     scene.bed.set_down(fault.link, far)?;
+    if let (Link::Egress(_), true) = (fault.link, far) {
+        let (concern, within) = (Concern::Link(fault.link), limits::soak::NETWORK);
+        let untold = untold(scene, concern, &format!("{} has no carrier", fault.link), within);
+        outcome.findings.extend(untold.map(|untold| format!("{fault}: {untold}")));
+    }
     thread::sleep(fault.hold);
     returned(scene, fault, outcome, begin_ns)
+}
+
+/// Down and up several times, faster than the relay can look.
+pub(super) fn flaps(scene: &mut Scene, fault: &Fault, outcome: &mut Outcome) -> Result<()> {
+    let begin_ns = monotonic_ns();
+    link::flap(&scene.bed.net.relay, &fault.link.to_string(), limits::soak::FLAPS)?;
+    returned(scene, fault, outcome, begin_ns)?;
+    if fault.hasty {
+        return Ok(());
+    }
+    scene.wait_until_flowing()?;
+    let spinning = scene.relay.spinning()?;
+    outcome.findings.extend(spinning.into_iter().map(|busy| format!("{fault}: {busy}")));
+    Ok(())
 }
 
 /// Deleted, and made anew with another index.
@@ -102,6 +123,40 @@ pub(super) fn mtu_changed(scene: &mut Scene, fault: &Fault, outcome: &mut Outcom
         rest_of(span);
     }
     Ok(())
+}
+
+/// A host of an output does not answer for its address, and then does. The kernel finds that out,
+/// and what goes by the same link to others is not concerned.
+pub(super) fn silent_host(scene: &mut Scene, fault: &Fault, outcome: &mut Outcome) -> Result<()> {
+    let to_hosts = scene.flows.iter().filter(|flow| !flow.destination.ip().is_multicast());
+    let hosts: BTreeMap<_, _> =
+        to_hosts.map(|flow| (flow.destination.ip(), Link::Egress(flow.egress))).collect();
+    let picked = hosts.iter().cycle().nth(fault.number);
+    let (&host, &link) = picked.context("some flows go to hosts")?;
+    let begin_ns = monotonic_ns();
+    scene.bed.silence(link, host)?;
+    let (problem, within) = (format!("{host} does not answer"), limits::soak::SILENCE_TOLD);
+    let untold = untold(scene, Concern::Host(host), &problem, within);
+    outcome.findings.extend(untold.map(|untold| format!("{fault}: {untold}")));
+    thread::sleep(fault.hold);
+    scene.bed.answer(link, host)?;
+    let span = Span::until_now(begin_ns, limits::soak::SILENCE_OVER);
+    outcome.announce(fault, Concern::Host(host), span);
+    // Before its entry is made permanent again, datagrams show that the kernel has asked.
+    scene.wait_until_flowing()?;
+    scene.bed.restore(link)
+}
+
+/// Waits until every rule with a flow of these tells of the problem; a finding if one does not in
+/// time.
+fn untold(scene: &Scene, concern: Concern, problem: &str, within: Duration) -> Option<String> {
+    let concerned = scene.flows.iter().filter(|flow| concern.covers(flow));
+    let expected = concerned.map(|flow| flow.rule).collect::<BTreeSet<_>>().len();
+    let tells = |rule: &RuleStatus| rule.problems.iter().any(|told| told.contains(problem));
+    let told = wait::until(problem, within, || {
+        Ok(scene.relay.rules()?.into_iter().filter(tells).count() == expected)
+    });
+    told.err().map(|error| format!("rules do not tell that {error:#}"))
 }
 
 /// Waits until the window is over and some time has passed in which nothing may be lost.

@@ -4,7 +4,6 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use mcr_api::control::{Command, RuleStatus, Rules};
 use mcr_sys::process::monotonic_ns;
 use nix::sys::signal::Signal;
 
@@ -92,16 +91,16 @@ fn begin_again(
 pub(super) fn reload(scene: &mut Scene, fault: &Fault, outcome: &mut Outcome) -> Result<()> {
     let path = scene.relay.configuration();
     let text = fs::read_to_string(&path)?;
-    let before = rules(scene)?;
+    let before = scene.relay.rules()?;
     let more = "[[rule]]\nname = \"reloaded\"\ninput = \"239.8.0.1:8000@in0\"\n\
                 outputs = [\"239.8.1.1:8000@out0\"]\n";
     fs::write(&path, format!("{text}{more}"))?;
     scene.relay.daemon.signal(Signal::SIGHUP)?;
     let count = before.len();
     wait::until("the added rule is there", limits::soak::RECOVERY, || {
-        Ok(rules(scene)?.len() == count + 1)
+        Ok(scene.relay.rules()?.len() == count + 1)
     })?;
-    let with_more = rules(scene)?;
+    let with_more = scene.relay.rules()?;
     fs::write(&path, format!("{text}this is no TOML"))?;
     let lines = scene.relay.daemon.log_lines().len();
     scene.relay.daemon.signal(Signal::SIGHUP)?;
@@ -109,18 +108,14 @@ pub(super) fn reload(scene: &mut Scene, fault: &Fault, outcome: &mut Outcome) ->
     wait::until("the daemon says what is wrong with the file", limits::soak::RECOVERY, || {
         Ok(scene.relay.daemon.log_lines()[lines..].iter().any(|line| line.contains(file)))
     })?;
-    if rules(scene)? != with_more {
+    if scene.relay.rules()? != with_more {
         outcome.findings.push(format!("{fault}: a bad file changed the rules"));
     }
     fs::write(&path, text)?;
     scene.relay.daemon.signal(Signal::SIGHUP)?;
     wait::until("the added rule is gone", limits::soak::RECOVERY, || {
-        Ok(rules(scene)?.len() == count)
+        Ok(scene.relay.rules()?.len() == count)
     })?;
-    ensure!(rules(scene)? == before, "the first file led to other rules");
+    ensure!(scene.relay.rules()? == before, "the first file led to other rules");
     Ok(())
-}
-
-fn rules(scene: &Scene) -> Result<Vec<RuleStatus>> {
-    Ok(scene.relay.daemon.ask::<Rules>(&Command::ListRules {})?.rules)
 }

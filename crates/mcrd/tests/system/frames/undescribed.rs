@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use mcr_api::control::{Command, EventKind, Events};
 use mcr_lab::address::add_address;
 use mcr_lab::harness::{Skip, Suite};
@@ -13,8 +13,8 @@ use mcr_lab::namespace::Namespace;
 use mcr_lab::payload::payload;
 use mcr_lab::sink::Sink;
 use mcr_lab::topology::RelayTopology;
-use mcr_lab::{hiccup, link, wait};
-use mcr_sys::tun::{Begins, Offloads, Segments, Tap, Unfilled};
+use mcr_lab::{hiccup, link, undescribed, wait};
+use mcr_sys::tun::{Begins, Offloads, Tap};
 
 use super::{frame, input};
 use crate::fixture::{Relay, SOON, delivered, on_core, rule};
@@ -88,7 +88,7 @@ fn stop_it_repeatedly(relay: &Relay, tap: &Tap, flow: &Flow, sink: &Sink) -> Res
     let mut all = Vec::new();
     for round in 1..=3 {
         flow.wait_until_relayed(sink)?;
-        on_core(relay.cores[0], || stop_the_ring(tap, variant))?;
+        on_core(relay.cores[0], || undescribed::stop_ring(tap, frame(variant)))?;
         let begun = Instant::now();
         flow.wait_until_relayed(sink)?;
         let took = hiccup::bound("a ring made anew", begun, HEALED_AT_WORST)?;
@@ -128,15 +128,4 @@ impl Flow {
             Ok(sink.report()?.stream(0).next_sequence > sent)
         })
     }
-}
-
-/// A datagram to be cut into fragments (UFO), which no kernel puts into words for a packet ring.
-fn stop_the_ring(tap: &Tap, variant: Variant) -> Result<()> {
-    let bytes = frame(variant).payload(&[0; 1_200]).build();
-    let start = bytes.len() as u16 - 1_200 - 8;
-    let offloads = Offloads {
-        unfilled: Some(Unfilled { start, offset: 6 }),
-        segments: Some((start + 8, 504, Segments::Fragments)),
-    };
-    tap.receive(&bytes, offloads).context("a frame of UFO")
 }
