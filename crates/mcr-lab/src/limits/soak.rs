@@ -24,8 +24,9 @@ pub const HOLD: Range<Duration> = Duration::from_millis(10)..Duration::from_mill
 pub const ONE_IS_HASTY: usize = 4;
 
 /// How long a datagram may be on its way to the rings and out of them, on a busy machine: what was
-/// sent this long before a fault may still be lost by it.
-pub const UNDER_WAY: Duration = Duration::from_millis(250);
+/// sent this long before a fault may still be lost by it. One that stands still for longer
+/// has held a core up.
+pub const UNDER_WAY: Duration = HELD_UP;
 
 /// How long the replacement of a dead worker may take on a busy machine, in a debug build; the
 /// median for a kill, which the summary shows, should be below 50 ms.
@@ -58,7 +59,7 @@ pub const START: Duration = Duration::from_millis(1);
 
 /// Time between two announced outages of one fault, in which nothing may be lost: what the second
 /// excuses because it may have been under way, and as much again.
-pub const APART: Duration = Duration::from_millis(2 * 250);
+pub const APART: Duration = UNDER_WAY.saturating_mul(2);
 
 /// How long recovery may take before the soak gives up. Losses are judged by the windows.
 pub const RECOVERY: Duration = Duration::from_secs(30);
