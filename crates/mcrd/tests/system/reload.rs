@@ -171,7 +171,7 @@ fn a_bad_file_changes_nothing() -> Result<()> {
     let bad = [
         ("[[rule]]\nsauce = 1\n".to_owned(), format!("{path}:2: ")),
         (format!("\n{taken}"), format!("{path}:2: rule 2 already takes 239.1.1.2:5000@lo")),
-        (format!("{LOCAL}{}", LOCAL.replace("7000", "7003")), format!("{path}:4: rule 1 already takes")),
+        (format!("{LOCAL}{}", LOCAL.replace("7000", "7003")), format!("{path}:4: rule 1 already")),
     ];
     for (text, why) in bad {
         fs::write(&file.path, text)?;
