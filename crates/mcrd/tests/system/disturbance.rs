@@ -161,8 +161,23 @@ const QUICK: Duration = Duration::from_secs(1);
 /// How long a client may wait meanwhile.
 const ANSWERED: Duration = Duration::from_millis(50);
 
+/// Times that the whole is tried, of which one must keep every bound: the host of a virtual machine
+/// gives memory late now and then.
+const ATTEMPTS: usize = 3;
+
 fn two_hundred_interfaces() -> Result<()> {
     let _machine = Share::all();
+    let mut outcome = start_reload_and_end();
+    for _ in 1..ATTEMPTS {
+        if let Err(error) = &outcome {
+            println!("tried again: {error:#}");
+            outcome = start_reload_and_end();
+        }
+    }
+    outcome
+}
+
+fn start_reload_and_end() -> Result<()> {
     let namespace = Namespace::new("relay")?;
     for pair in (0..INTERFACES).step_by(2) {
         let [near, far] = [pair, pair + 1].map(|number| format!("v{number}"));
